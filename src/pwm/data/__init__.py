@@ -1,0 +1,1 @@
+"""The episode store on disk, and the samplers that draw from it."""

@@ -1,0 +1,132 @@
+"""Slices of episodes from a store, to train the world model on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from pwm.data.store import EpisodeStore
+from pwm.runtime.errors import PWMError
+
+Episodes = Mapping[str, np.ndarray]
+_WORD = (1 << 64) - 1
+
+
+class SliceBatch(NamedTuple):
+    """B slices of H transitions. Observations and actions are zero-padded at the end to the widest task's O and A.
+
+    `rewards[t]` and `terminations[t]` belong to `actions[t]`, which led from `observations[t]` to the next one.
+    """
+
+    observations: torch.Tensor  # float32 [H + 1, B, O]
+    actions: torch.Tensor  # float32 [H, B, A]
+    rewards: torch.Tensor  # float32 [H, B]
+    terminations: torch.Tensor  # bool [H, B]
+    tasks: torch.Tensor  # int64 [B], positions in store.tasks
+
+
+class SliceSampler:
+    """Slices of `horizon` consecutive transitions of one episode each.
+
+    Every slice's task is drawn uniformly, then its start uniformly from all starts of that task that leave room for the
+    horizon; shorter episodes are left out. `episodes` (task -> episode numbers) narrows the choice, as
+    `split_episodes` does. The cost of a batch grows with the batch and not with the store, which stays on disk.
+
+    Raises:
+        PWMError: no episode of some task is long enough, or an episode number is not in the store.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        horizon: int,
+        batch_size: int,
+        seed: int,
+        device: str | torch.device = "cpu",
+        episodes: Episodes | None = None,
+    ) -> None:
+        if horizon < 1 or batch_size < 1:
+            raise PWMError(f"horizon {horizon} and batch_size {batch_size} must be at least 1")
+        self.store, self.horizon, self.batch_size, self.seed = store, horizon, batch_size, seed
+        self.device = torch.device(device)
+        fitting, starts = [], []
+        for task in store.tasks:
+            chosen = _chosen(store, task, episodes)
+            lengths = store[task].lengths[chosen]
+            if not (lengths >= horizon).any():
+                longest = lengths.max(initial=0)
+                raise PWMError(f"task {task}: no episode has {horizon} steps (longest: {longest}); lower the horizon")
+            fitting.append(chosen[lengths >= horizon])
+            starts.append(lengths[lengths >= horizon] - horizon + 1)
+        # All tasks' episodes in one row: _ends[j] counts the starts of episodes 0..j, so that one binary search
+        # turns "start number s" into an episode. Task k owns start numbers _first[k] to _first[k] + _count[k].
+        self._episode, self._ends = np.concatenate(fitting), np.cumsum(np.concatenate(starts))
+        self._count = np.array([s.sum() for s in starts])
+        self._first = np.cumsum(self._count) - self._count
+        self._offset = np.concatenate([store[t].offsets[e] for t, e in zip(store.tasks, fitting, strict=True)])
+        self._starts = np.concatenate(starts)
+
+    def sample(self, step: int) -> SliceBatch:
+        """The batch of training step `step`: a pure function of (seed, step), whatever was sampled before."""
+        random = np.random.Generator(np.random.Philox(key=np.array([self.seed & _WORD, step & _WORD], np.uint64)))
+        tasks = random.integers(len(self.store.tasks), size=self.batch_size)
+        number = self._first[tasks] + random.integers(self._count[tasks])
+        j = np.searchsorted(self._ends, number, side="right")
+        transition = self._offset[j] + number - (self._ends[j] - self._starts[j])
+        return self._gather(tasks, transition, transition + self._episode[j])
+
+    def _gather(self, tasks: np.ndarray, transition: np.ndarray, observation: np.ndarray) -> SliceBatch:
+        """Slices whose first transition and first observation are at these rows of their tasks' files, all [B]."""
+        h, b = self.horizon, self.batch_size
+        observations = np.zeros((h + 1, b, self.store.observation_dim), np.float32)
+        actions = np.zeros((h, b, self.store.action_dim), np.float32)
+        rewards, terminations = np.empty((h, b), np.float32), np.empty((h, b), bool)
+        steps = np.arange(h + 1)[:, None]
+        for k in np.unique(tasks):
+            source, columns = self.store[self.store.tasks[k]], np.nonzero(tasks == k)[0]
+            rows = transition[columns] + steps[:-1]
+            observations[:, columns, : source.observation_dim] = source.observations[observation[columns] + steps]
+            actions[:, columns, : source.action_dim] = source.actions[rows]
+            rewards[:, columns], terminations[:, columns] = source.rewards[rows], source.terminations[rows]
+        arrays = (observations, actions, rewards, terminations, tasks)
+        return SliceBatch(*(self._to_device(array) for array in arrays))
+
+    def _to_device(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+
+def split_episodes(
+    store: EpisodeStore, held_out_fraction: float, seed: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Divide every task's episodes at random into (train, held out), as sorted int64 episode numbers.
+
+    A fraction above zero holds out at least one episode of each task that has two; one is always left to train on.
+    The split of a task depends on its id, the seed and the fraction, not on the other tasks opened.
+
+    Raises:
+        PWMError: the fraction is not in [0, 1).
+    """
+    if not 0 <= held_out_fraction < 1:
+        raise PWMError(f"held_out_fraction is {held_out_fraction}, must be in [0, 1)")
+    train, held_out = {}, {}
+    for task in store.tasks:
+        count = len(store[task].lengths)
+        size = min(max(round(held_out_fraction * count), held_out_fraction > 0), count - 1)
+        order = np.random.default_rng([seed & _WORD, zlib.crc32(task.encode())]).permutation(count)
+        held_out[task], train[task] = np.sort(order[:size]), np.sort(order[size:])
+    return train, held_out
+
+
+def _chosen(store: EpisodeStore, task: str, episodes: Episodes | None) -> np.ndarray:
+    count = len(store[task].lengths)
+    if episodes is None:
+        return np.arange(count)
+    chosen = np.unique(np.asarray(episodes.get(task, ()), np.int64))
+    if not len(chosen) or chosen[0] < 0 or chosen[-1] >= count:
+        raise PWMError(f"task {task}: choose episodes from 0 to {count - 1}, at least one; got {len(chosen)}")
+    return chosen

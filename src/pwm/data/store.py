@@ -1,0 +1,164 @@
+"""The episode store: logged experience on disk, opened as memory-mapped arrays.
+
+Layout, per task: `observations.npy` float32 [transitions + episodes, o], `actions.npy` float32 [transitions, a],
+`rewards.npy` float32 [transitions], `terminations.npy` bool [transitions], `offsets.npy` int64 [episodes + 1].
+Episode e owns transitions offsets[e]:offsets[e + 1]; it has one observation more than actions (Gymnasium and Minari
+order), so the observation before transition i of episode e is row i + e, the one after it row i + e + 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pwm.data.manifest import ARRAYS, MANIFEST, Manifest, TaskEntry, array_shapes, read_manifest
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike, sha256
+
+_ROWS_PER_CHECK = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class TaskEpisodes:
+    """The episodes of one task. Arrays are read-only views of files, unpadded; shapes as in the module's docstring."""
+
+    id: str
+    observations: np.ndarray
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminations: np.ndarray
+    offsets: np.ndarray
+    observation_dim: int
+    action_dim: int
+    episode_length: int
+    action_repeat: int
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of transitions of each episode, int64 [episodes]."""
+        return np.diff(self.offsets)
+
+
+class EpisodeStore:
+    """An open store; made by `open_store`. `store[task]` gives one task's `TaskEpisodes`.
+
+    Attributes: `path`; `manifest`; `tasks`, the ids in order (a task's index is its position here);
+    `observation_dim` and `action_dim`, the widest over these tasks.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, episodes: dict[str, TaskEpisodes]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.tasks = tuple(episodes)
+        self.observation_dim = max(task.observation_dim for task in episodes.values())
+        self.action_dim = max(task.action_dim for task in episodes.values())
+        self._episodes = episodes
+
+    def __getitem__(self, task: str) -> TaskEpisodes:
+        if task not in self._episodes:
+            raise _unknown_task(task, self.tasks, self.path)
+        return self._episodes[task]
+
+    def returns(self, task: str) -> np.ndarray:
+        """Undiscounted return of each episode, float32 [episodes]."""
+        episodes = self[task]
+        return np.add.reduceat(episodes.rewards, episodes.offsets[:-1], dtype=np.float64).astype(np.float32)
+
+    def fingerprint(self) -> str:
+        """Hexadecimal hash of the manifest, and by its checksums of every byte of the store."""
+        return sha256(self.path / MANIFEST)
+
+
+def open_store(path: PathLike, tasks: Sequence[str] | None = None, verify: bool = False) -> EpisodeStore:
+    """Open the store at folder `path`, all its tasks or only `tasks` (in that order).
+
+    Always checked: manifest, shapes, dtypes, file sizes, offsets. `verify=True` reads everything once and also checks
+    checksums, that all numbers are finite, and that episodes terminate nowhere but at their end.
+
+    Raises:
+        PWMError: naming the file, task or field that is wrong.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    entries = {entry.id: entry for entry in manifest.tasks}
+    wanted = tuple(entries) if tasks is None else tuple(dict.fromkeys(tasks))
+    if not wanted:
+        raise PWMError(f"{path}: no task chosen; name at least one of {', '.join(entries)}")
+    for task in wanted:
+        if task not in entries:
+            raise _unknown_task(task, tuple(entries), path)
+    opened = {task: _open_task(path / task, entries[task]) for task in wanted}
+    if verify:
+        for task, episodes in opened.items():
+            _verify(path / task, entries[task], episodes)
+    return EpisodeStore(path, manifest, opened)
+
+
+def _unknown_task(task: str, known: Sequence[str], path: Path) -> PWMError:
+    close = difflib.get_close_matches(task, known, n=1)
+    hint = f"did you mean {close[0]}? it has" if close else "it has"
+    return PWMError(f"{path}: no task {task!r} in this store; {hint} {', '.join(known)}")
+
+
+def _open_task(folder: Path, entry: TaskEntry) -> TaskEpisodes:
+    shapes = array_shapes(entry)
+    arrays = {name: _open_array(folder / f"{name}.npy", shapes[name], dtype) for name, dtype in ARRAYS.items()}
+    offsets = np.array(_open_array(folder / "offsets.npy", shapes["offsets"], "int64"))
+    if offsets[0] != 0 or offsets[-1] != entry.transitions or (np.diff(offsets) < 1).any():
+        raise PWMError(f"{folder / 'offsets.npy'}: must rise from 0 to {entry.transitions}; write the store again")
+    return TaskEpisodes(
+        id=entry.id,
+        **arrays,
+        offsets=offsets,
+        observation_dim=entry.observation_dim,
+        action_dim=entry.action_dim,
+        episode_length=entry.episode_length,
+        action_repeat=entry.action_repeat,
+    )
+
+
+def _open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Map one .npy file whose header and size must be just what the manifest promises."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")  # of .npy only: neither pickles nor zip archives
+    except FileNotFoundError as error:
+        raise PWMError(f"{path}: no such file, though the manifest lists it; copy or write the store again") from error
+    except (OSError, ValueError, OverflowError) as error:
+        cure = "it is truncated or damaged, copy or write the store again"
+        raise PWMError(f"{path}: not a readable .npy file ({error}); {cure}") from error
+    if array.dtype != np.dtype(dtype) or array.shape != shape or not array.flags.c_contiguous:
+        found = f"{array.dtype} {list(array.shape)}"
+        raise PWMError(f"{path}: is {found}, but the manifest needs {dtype} {list(shape)}; write the store again")
+    if path.stat().st_size != array.offset + array.nbytes:
+        raise PWMError(f"{path}: the file is longer than its header says; copy or write the store again")
+    return np.asarray(array)
+
+
+def _verify(folder: Path, entry: TaskEntry, episodes: TaskEpisodes) -> None:
+    for name in (*ARRAYS, "offsets"):
+        path = folder / f"{name}.npy"
+        if path.name not in entry.files:
+            raise PWMError(f"{path}: the manifest has no checksum for it; write the store again")
+        if sha256(path) != entry.files[path.name].sha256:
+            raise PWMError(f"{path}: wrong checksum, the file changed after it was written; copy or write it again")
+    for name in ("observations", "actions", "rewards"):
+        array = getattr(episodes, name)
+        for start in range(0, len(array), _ROWS_PER_CHECK):
+            part = array[start : start + _ROWS_PER_CHECK]
+            if not np.isfinite(part).all():
+                row = start + int(np.nonzero(~np.isfinite(part))[0][0])
+                starts = episodes.offsets + (np.arange(len(episodes.offsets)) if name == "observations" else 0)
+                episode = int(np.searchsorted(starts, row, side="right")) - 1
+                raise PWMError(
+                    f"{folder / name}.npy: row {row} (task {entry.id}, episode {episode}) holds NaN or infinity; "
+                    "leave that episode out and write the store again"
+                )
+    inside = np.array(episodes.terminations)
+    inside[episodes.offsets[1:] - 1] = False
+    if inside.any():
+        row = int(inside.argmax())
+        raise PWMError(f"{folder / 'terminations.npy'}: row {row} terminates inside an episode; write the store again")

@@ -1,0 +1,1 @@
+"""Policies in the real simulator: episodes, statistics over them, films."""

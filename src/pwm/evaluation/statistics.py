@@ -1,0 +1,137 @@
+"""Intervals and robust averages of scores.
+
+Definitions follow Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (2021).
+Every interval is a percentile bootstrap: the same seed gives the same interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pwm.runtime.errors import PWMError
+
+# Resampled scores held in memory at once.
+_CHUNK = 4_000_000
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Maps scores [..., runs, tasks] to [...]: one number for each table of runs and tasks."""
+
+
+def bootstrap_mean_ci(
+    x: ArrayLike, confidence: float = 0.95, samples: int = 10000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval (low, high) of the mean of the scores `x` [n]; a single score gives (x, x).
+
+    Raises PWMError for no scores, non-finite scores, or a confidence outside (0, 1).
+    """
+    scores = _checked(x, dimensions=1, name="x")
+    _check_bootstrap(confidence, samples)
+    generator = np.random.default_rng(seed)
+    means = np.concatenate(
+        [
+            scores[generator.integers(len(scores), size=(count, len(scores)))].mean(axis=1)
+            for count in _chunks(samples, len(scores))
+        ]
+    )
+    return _percentiles(means, confidence)
+
+
+def iqm(x: ArrayLike, axis: int | tuple[int, ...] | None = None) -> np.ndarray | float:
+    """Interquartile mean: the mean without the lowest and the highest quarter of the scores (floor(n / 4) each).
+
+    Over all scores, as a float, with `axis=None`; else over the named axes.
+    """
+    scores = np.asarray(x, dtype=np.float64)
+    if axis is None:
+        scores, axis = scores.reshape(-1), (0,)
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    scores = np.moveaxis(scores, axes, range(-len(axes), 0))
+    scores = scores.reshape(*scores.shape[: scores.ndim - len(axes)], -1)
+    count = scores.shape[-1]
+    if count == 0:
+        raise PWMError("iqm: there are no scores")
+    cut = count // 4
+    if cut:
+        scores = np.partition(scores, (cut, count - cut - 1), axis=-1)[..., cut : count - cut]
+    mean = scores.mean(axis=-1)
+    return float(mean) if mean.ndim == 0 else mean
+
+
+def aggregate_iqm(x: np.ndarray) -> np.ndarray:
+    """Interquartile mean over runs and tasks together: [..., runs, tasks] -> [...]."""
+    return np.asarray(iqm(x, axis=(-2, -1)))
+
+
+def aggregate_mean(x: np.ndarray) -> np.ndarray:
+    """Mean over the tasks of the mean over runs: [..., runs, tasks] -> [...]."""
+    return x.mean(axis=-2).mean(axis=-1)
+
+
+def aggregate_median(x: np.ndarray) -> np.ndarray:
+    """Median over the tasks of the mean over runs: [..., runs, tasks] -> [...]."""
+    return np.median(x.mean(axis=-2), axis=-1)
+
+
+def optimality_gap(x: np.ndarray, target: float = 1.0) -> np.ndarray:
+    """How far scores fall short of `target` on average, what lies above it not counted: [..., runs, tasks] -> [...]."""
+    return (target - np.minimum(x, target)).mean(axis=(-2, -1))
+
+
+def stratified_bootstrap_ci(
+    x: ArrayLike,
+    statistic: Statistic = aggregate_iqm,
+    confidence: float = 0.95,
+    samples: int = 10000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Interval (low, high) of `statistic` for scores `x` [runs, tasks].
+
+    Runs are drawn with replacement within each task, for every task on its own: the tasks are the strata and stay as
+    they are. `statistic` is called on many resampled tables at once (see `Statistic`).
+
+    Raises PWMError for no scores, non-finite scores, a confidence outside (0, 1), or a statistic of the wrong shape.
+    """
+    scores = _checked(x, dimensions=2, name="x")
+    _check_bootstrap(confidence, samples)
+    generator = np.random.default_rng(seed)
+    runs, tasks = scores.shape
+    columns = np.arange(tasks)
+    values = []
+    for count in _chunks(samples, scores.size):
+        rows = generator.integers(runs, size=(count, runs, tasks))
+        value = np.asarray(statistic(scores[rows, columns]))
+        if value.shape != (count,):
+            raise PWMError(f"statistic must map [samples, runs, tasks] to [samples], it gave shape {value.shape}")
+        values.append(value)
+    return _percentiles(np.concatenate(values), confidence)
+
+
+def _checked(x: ArrayLike, dimensions: int, name: str) -> np.ndarray:
+    scores = np.asarray(x, dtype=np.float64)
+    if scores.ndim != dimensions or scores.size == 0:
+        raise PWMError(f"{name} must have {dimensions} dimension(s) and at least one score, got shape {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise PWMError(f"{name} holds scores that are not finite")
+    return scores
+
+
+def _check_bootstrap(confidence: float, samples: int) -> None:
+    if not 0.0 < confidence < 1.0:
+        raise PWMError(f"confidence must lie between 0 and 1, got {confidence}")
+    if samples < 1:
+        raise PWMError(f"samples must be at least 1, got {samples}")
+
+
+def _chunks(samples: int, size: int) -> list[int]:
+    """Splits `samples` so that each part holds at most about _CHUNK numbers at `size` numbers a sample."""
+    step = max(1, _CHUNK // size)
+    return [min(step, samples - start) for start in range(0, samples, step)]
+
+
+def _percentiles(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    tail = 50.0 * (1.0 - confidence)
+    low, high = np.percentile(values, [tail, 100.0 - tail])
+    return float(low), float(high)

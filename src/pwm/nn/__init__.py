@@ -1,0 +1,1 @@
+"""Building blocks that know nothing of tasks or data: layers, activations, two-hot coding, batched networks."""

@@ -1,0 +1,96 @@
+"""Settings of policy learning; the defaults are the paper's, every departure from it is a field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pwm.runtime.errors import PWMError
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Learning a policy by first-order gradients through imagined rollouts (paper Algorithm 1, Table 1, Appendix C)."""
+
+    updates: int = 10_000
+    """Actor updates per policy (Section 5.2)."""
+    batch_size: int = 64
+    """Imagined rollouts per update and policy."""
+    horizon: int = 16
+    """Imagined steps H per rollout."""
+    gamma: float = 0.99
+    """Discount per agent step."""
+    td_lambda: float = 0.95
+    """Lambda of the critic's targets (Eq. 8); 0 is one-step TD, as the published multi-task code computes."""
+    bootstrap_exponent: int = 0
+    """The terminal value in the actor's objective is weighted gamma^(H + this); the published code has 1."""
+
+    actor_units: tuple[int, ...] = (400, 200, 100)
+    """Hidden layers of the actor."""
+    critic_units: tuple[int, ...] = (400, 200)
+    """Hidden layers of each critic."""
+    critics: int = 3
+    """Critics in the ensemble; where one value is needed it is their minimum."""
+    initial_log_std: float = -1.0
+    """Initial log standard deviation of the actor's noise."""
+    min_std: float = 0.24
+    """Lower bound on the actor's noise (Appendix C item 3)."""
+    actor_output_gain: float = 0.01
+    """Gain of the orthogonal initialisation of the actor's last layer; small, so that actions start near zero."""
+    detach_actor_input: bool = True
+    """Whether the actor reads its latent detached, so that gradients pass through the model's dynamics alone."""
+
+    reward_space: Literal["symlog", "true"] = "symlog"
+    """Rewards as the two-hot mean without symexp (the paper's pseudo-rewards), or with it."""
+    return_scale: Literal["exponential", "cumulative", "none"] = "exponential"
+    """Running standard deviation of the imagined returns by which the actor's loss is divided."""
+    return_scale_decay: float = 0.99
+    """Decay of the exponential running moments."""
+
+    actor_learning_rate: float = 5e-4
+    """Adam's step size for the actor at the start."""
+    critic_learning_rate: float = 5e-4
+    """Adam's step size for the critics at the start."""
+    final_learning_rate: float = 1e-5
+    """Both step sizes at the end of their linear decay."""
+    betas: tuple[float, float] = (0.7, 0.95)
+    """Adam's decay rates."""
+    actor_grad_norm: float = 1.0
+    """Gradient norm bound of each actor."""
+    critic_grad_norm: float = 100.0
+    """Gradient norm bound of each critic ensemble."""
+    critic_passes: int = 8
+    """Passes of the critic over a rollout's states per update (Appendix C item 2)."""
+    critic_splits: int = 4
+    """Mini-batches per pass."""
+
+    mask_actions: bool = True
+    """Zero a task's padded action entries before they enter the model; the published code forgets to."""
+
+    behaviour_weight: float = 0.0
+    """Weight of the anchor to the data's actions; 0 is the paper. See docs/recipe.md for when a small dataset wants it."""
+    behaviour_temperature: float = 0.5
+    """How sharply the anchor prefers actions with an advantage: weights are softmax(advantage / (temperature * its std))."""
+    actor_average: float = 0.0
+    """Decay of an exponential average of the actor's parameters, which is what is saved; 0 saves the last iterate."""
+    critic_average: float = 0.0
+    """Decay of an exponential average of the critics, which then gives the targets; 0 uses the critics themselves."""
+
+    checkpoint_every: int = 250
+    """Updates between two checkpoints, from which the same command resumes."""
+    log_every: int = 25
+    """Updates between two lines of metrics."""
+
+
+PRESETS: dict[str, PolicyConfig] = {
+    "as_paper": PolicyConfig(),
+    "as_published": PolicyConfig(td_lambda=0.0, bootstrap_exponent=1, mask_actions=False, batch_size=512),
+}
+"""What the paper says, and what the code that its authors published does in its multi-task path."""
+
+
+def policy_preset(name: str, **overrides: object) -> PolicyConfig:
+    """The preset called `name` with fields replaced; raises PWMError for an unknown name."""
+    if name not in PRESETS:
+        raise PWMError(f"--preset {name}: no such preset; choose one of {', '.join(PRESETS)}")
+    return replace(PRESETS[name], **overrides)  # type: ignore[arg-type]

@@ -1,0 +1,145 @@
+"""A policy as a file: encoder and actor of one task, ready to act without data, planner or world model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pwm.nn.mlp import ConditionedMLP
+from pwm.policy.actor import FleetActor
+from pwm.policy.config import PolicyConfig
+from pwm.policy.learner import FleetLearner
+from pwm.runtime.checkpoint import load_module, module_tensors, read_described, write_described
+from pwm.runtime.config import from_dict, to_dict
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+from pwm.world_model.config import WorldModelConfig
+
+_KIND = "policy"
+
+
+class Policy(nn.Module):
+    """A deployed policy: observation in, action out.
+
+    Attributes:
+        task, seed: what it was learned for, and with which seed.
+        observation_dim, action_dim: sizes of the task, without padding.
+        about: the description saved with it (settings of model and learning, number of updates).
+    """
+
+    def __init__(self, about: dict) -> None:
+        super().__init__()
+        model = from_dict(WorldModelConfig, about["model"], "policy")
+        config = from_dict(PolicyConfig, about["config"], "policy")
+        self.about = about
+        self.task: str = about["task"]
+        self.seed: int = about["seed"]
+        self.observation_dim: int = about["observation_dim"]
+        self.action_dim: int = about["action_dim"]
+        wide, actions = about["padded"]
+        group = model.simnorm_group
+        self.encoder = ConditionedMLP(wide, model.task_dim, model.encoder_units, model.latent_dim, group)
+        self.actor = FleetActor(model.latent_dim, actions, config, [0])
+        for name, width in (("context", model.encoder_units[0]), ("scale", wide), ("shift", wide)):
+            self.register_buffer(name, torch.zeros(width))
+        self.requires_grad_(False).eval()
+
+    def act(self, observation: np.ndarray | Tensor) -> np.ndarray:
+        """The action for one observation [o] or many [..., o]: float32 in [-1, 1], [a] or [..., a].
+
+        Raises:
+            PWMError: the last axis is not the task's observation width, or an entry is not finite.
+        """
+        x = torch.as_tensor(np.asarray(observation), dtype=torch.float32, device=self.scale.device)
+        if x.ndim == 0 or x.shape[-1] != self.observation_dim:
+            raise PWMError(f"{self.task}: observations have width {self.observation_dim}, got shape {list(x.shape)}")
+        if not torch.isfinite(x).all():
+            raise PWMError(f"{self.task}: the observation has entries that are not finite")
+        padded = torch.zeros(*x.shape[:-1], len(self.scale), device=x.device)
+        padded[..., : self.observation_dim] = x
+        action = self.mean(padded.view(1, -1, len(self.scale)))[0]
+        return action[:, : self.action_dim].view(*x.shape[:-1], self.action_dim).cpu().numpy()
+
+    @torch.no_grad()
+    def mean(self, padded: Tensor) -> Tensor:
+        """Deterministic actions [1, rows, padded action width] for padded observations [1, rows, padded width]."""
+        latent = self.encoder(padded * self.scale - self.shift, self.context)
+        return self.actor.mean(latent)
+
+    def save(self, path: PathLike) -> None:
+        """Write the policy to one safetensors file, atomically."""
+        write_described(path, module_tensors(self, "policy"), self.about)
+
+
+def load_policy(path: PathLike, device: torch.device | str = "cpu") -> Policy:
+    """Read a policy file. Raises PWMError when it is missing, damaged or of another kind."""
+    tensors, about = read_described(path, _KIND, device)
+    try:
+        policy = Policy(about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PWMError(f"{path}: its description is incomplete ({error}); the file is damaged") from error
+    load_module(policy, "policy", tensors, path)
+    return policy.to(device)
+
+
+def policy_path(run: PathLike, task: str, seed: int) -> Path:
+    """Where a run folder keeps the policy of a task and seed."""
+    return Path(run) / "policies" / task / f"seed{seed}.safetensors"
+
+
+def find_policies(run: PathLike) -> list[Path]:
+    """The policy files of a run folder, by task and seed; raises PWMError when there is none."""
+    found = sorted((Path(run) / "policies").glob("*/seed*.safetensors"), key=lambda p: (p.parent.name, int(p.stem[4:])))
+    if not found:
+        raise PWMError(f"{run}: no policies in this run; run `pwm learn --world-model {run} --task NAME` first")
+    return found
+
+
+@torch.no_grad()
+def export_policies(learner: FleetLearner) -> list[Policy]:
+    """One deployable policy per member of a fleet, with the parameters that the learner recommends."""
+    model = learner.model
+    policies = []
+    for k, (task, seed) in enumerate(zip(learner.tasks, learner.seeds, strict=True)):
+        row = model.index(task)
+        policy = Policy(
+            {
+                "kind": _KIND,
+                "task": task,
+                "seed": seed,
+                "observation_dim": model.observation_dims[row],
+                "action_dim": model.action_dims[row],
+                "padded": [model.observation_dim, model.action_dim],
+                "model": to_dict(model.config),
+                "config": to_dict(learner.config),
+                "updates": learner.updates,
+            }
+        )
+        policy.encoder.load_state_dict(model.encoder.state_dict())
+        for own, fleet in zip(policy.actor.parameters(), learner.saved_actor.parameters(), strict=True):
+            own.copy_(fleet[k : k + 1])
+        policy.context.copy_(learner.context.encoder[k, 0])
+        policy.scale.copy_(learner.context.observation_scale[k, 0])
+        policy.shift.copy_(learner.context.observation_shift[k, 0])
+        policies.append(policy)
+    return policies
+
+
+def act_together(policies: Sequence[Policy]) -> Callable[[np.ndarray], np.ndarray]:
+    """One function that acts for many policies: padded observations [N, E, O] to padded actions [N, E, A].
+
+    O and A are the widest of the policies' own task sizes.
+    """
+    wide = max(policy.action_dim for policy in policies)
+
+    def act(observations: np.ndarray) -> np.ndarray:
+        actions = np.zeros((*observations.shape[:2], wide), np.float32)
+        for k, policy in enumerate(policies):
+            actions[k, :, : policy.action_dim] = policy.act(observations[k, :, : policy.observation_dim])
+        return actions
+
+    return act

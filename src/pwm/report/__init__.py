@@ -1,0 +1,1 @@
+"""One self-contained HTML page per run, and the same table for the terminal."""

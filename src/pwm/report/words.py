@@ -1,0 +1,131 @@
+"""Numbers and facts as people write them: returns, durations, counts, and the three sentences that open a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pwm.report.record import RunRecord, TaskResult, find
+
+SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+ABSENT = "–"
+
+
+def number(value: float | None, scale: float | None = None) -> str:
+    """A return or a rate, with as many decimals as fit `scale` (the largest number it stands beside)."""
+    if value is None:
+        return ABSENT
+    size = abs(value if scale is None else scale)
+    text = f"{value:,.{1 if size >= 10 else 2 if size >= 1 else 3}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def percent(value: float | None) -> str:
+    """A fraction as whole per cent."""
+    return ABSENT if value is None else f"{100 * value:.0f} %".replace("-", "−")
+
+
+def interval(row: TaskResult) -> str:
+    """A row's bootstrap interval, as "low to high"."""
+    return (
+        ABSENT
+        if row.interval is None
+        else f"{number(row.interval[0], scale(row))} to {number(row.interval[1], scale(row))}"
+    )
+
+
+def scale(row: TaskResult) -> float:
+    """The largest size among a row's numbers, so that all of them get the same decimals."""
+    values = [row.policy, row.data, row.best, row.random, *(row.interval or ())]
+    return max(abs(value) for value in values if value is not None)
+
+
+def duration(seconds: float) -> str:
+    """ "43 s", "9 min 12 s", "2 h 05 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def small(value: int) -> str:
+    """A count in words up to twelve, in digits beyond."""
+    return SMALL[value] if 0 <= value < len(SMALL) else f"{value:,}"
+
+
+def count(value: int, noun: str, plural: str | None = None) -> str:
+    """ "one task", "four policies", "2,000 updates"."""
+    return f"{small(value)} {noun if value == 1 else plural or noun + 's'}"
+
+
+def parameters(value: int) -> str:
+    """ "1.4 million parameters", "29,312 parameters"."""
+    return f"{value / 1e6:.1f} million parameters" if value >= 1_000_000 else f"{value:,} parameters"
+
+
+def tally(answers: Iterable[bool | None]) -> tuple[int, int]:
+    """(how many are true, how many are known)."""
+    known = [answer for answer in answers if answer is not None]
+    return sum(known), len(known)
+
+
+def summary(record: RunRecord) -> list[str]:
+    """What was done, in at most three sentences; a part that the run has not reached says so."""
+    return [pretraining_sentence(record), learning_sentence(record), evaluation_sentence(record)]
+
+
+def pretraining_sentence(record: RunRecord) -> str:
+    episodes, transitions = record.data_size()
+    logged = "logged episodes" if episodes is None else f"{episodes:,} logged episodes ({transitions:,} transitions)"
+    source = f"{logged} of {count(len(record.tasks), 'task')}"
+    updates = record.updates("world_model")
+    if updates is None and record.parameters is None:
+        return f"This run is to learn from {source}; its world model has not been pre-trained yet."
+    size = f" of {parameters(record.parameters)}" if record.parameters else ""
+    trained = f" was pre-trained in {count(updates, 'update')}" if updates is not None else " was pre-trained"
+    return f"On {source}, one world model{size}{trained}."
+
+
+def learning_sentence(record: RunRecord) -> str:
+    learned = {(line.get("task"), line.get("seed")) for line in record.lines("policy") if line.get("task")}
+    if not learned:
+        return "No policy has been learned in it yet."
+    horizon = policy_horizon(record)
+    rollouts = f"imagined rollouts of {count(horizon, 'step')}" if isinstance(horizon, int) else "imagined rollouts"
+    policies = count(len(learned), "policy", "policies")
+    together = " side by side" if len(learned) > 1 else ""
+    updates = record.updates("policy")
+    return (
+        f"The model was then frozen, and {policies} learned{together} from {rollouts} inside it, "
+        f"{count(updates or 0, 'update')}{' each' if len(learned) > 1 else ''}, without touching the simulator."
+    )
+
+
+def policy_horizon(record: RunRecord) -> object:
+    """Imagined steps per rollout; pre-training has a horizon of its own, so the section of the config must match."""
+    section = next(find(record.run.get("config"), "policy"), None)
+    return section.get("horizon") if isinstance(section, dict) else None
+
+
+def evaluation_sentence(record: RunRecord) -> str:
+    total = record.wall_seconds().get("total")
+    if not record.rows:
+        return "The policies have not been evaluated yet."
+    above, known = tally(row.beats_data for row in record.rows)
+    near, known_near = tally(row.near_best for row in record.rows)
+    episodes = {row.episodes for row in record.rows}
+    over = f" over {count(episodes.pop(), 'episode')} each" if len(episodes) == 1 and None not in episodes else ""
+    clock = f"; the whole run took {duration(total)}" if total else ""
+    return (
+        f"Evaluated in the simulator{over}, the policies beat the mean return of the data on {share(above, known)} "
+        f"and reach 90 % of its ten best episodes on {share(near, known_near)}{clock}."
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """ "all four tasks", "three of four tasks"."""
+    return f"all {count(whole, 'task')}" if part == whole > 1 else f"{small(part)} of {count(whole, 'task')}"

@@ -1,0 +1,1 @@
+"""Errors, files, configuration, devices, randomness, metrics and progress: what every other room stands on."""

@@ -1,0 +1,76 @@
+"""Training state as one safetensors file, so that the same command resumes where it stopped, to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike, read_tensors, write_tensors
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """The optimiser's moments and step counts under names `prefix.<parameter number>.<name>`."""
+    state = optimiser.state_dict()["state"]
+    return {f"{prefix}.{i}.{name}": torch.as_tensor(value) for i, s in state.items() for name, value in s.items()}
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` took out."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(prefix + "."):
+            _, number, field = name.rsplit(".", 2)
+            state.setdefault(int(number), {})[field] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def load_module(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], path: PathLike) -> None:
+    """Load the parameters stored under `prefix.`; raises PWMError naming what does not fit."""
+    own = {name[len(prefix) + 1 :]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
+    try:
+        module.load_state_dict(own)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise PWMError(f"{path}: does not fit its own description ({reason:.200}); the file is damaged") from error
+
+
+def module_tensors(module: torch.nn.Module, prefix: str) -> dict[str, Tensor]:
+    """The parameters and buffers of a module under names that start with `prefix.`."""
+    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Hexadecimal hash of names and values, by which one set of weights is told from another."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        state.update(name.encode())
+        state.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+def write_described(path: PathLike, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write tensors with a JSON description in the header, atomically: a file that says what it is."""
+    write_tensors(path, tensors, {"pwm": json.dumps(description, sort_keys=True)})
+
+
+def read_described(path: PathLike, kind: str, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict]:
+    """Read what `write_described` wrote, whose description must have `"kind": kind`.
+
+    Raises:
+        PWMError: the file is missing, damaged, or of another kind.
+    """
+    tensors, metadata = read_tensors(path, device)
+    try:
+        description = json.loads(metadata["pwm"])
+        found = description["kind"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PWMError(f"{path}: was not written by pwm; pass a file or run folder that pwm made") from error
+    if found != kind:
+        raise PWMError(f"{path}: holds a {found}, not a {kind}; pass the right file")
+    return tensors, description

@@ -1,0 +1,44 @@
+"""Where tensors live, and how many threads work on them."""
+
+from __future__ import annotations
+
+import torch
+
+from pwm.runtime.errors import PWMError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name`: "cpu", "cuda", "cuda:1", ..., or "auto" for CUDA where it works and else the CPU.
+
+    Raises:
+        PWMError: no such device name, or CUDA or that GPU is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise PWMError(f"device {name!r}: unknown; use auto, cpu, cuda or cuda:0") from error
+    if device.type not in ("cpu", "cuda"):
+        raise PWMError(f"device {name!r}: not supported; use auto, cpu, cuda or cuda:0")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise PWMError(
+                f"device {name!r}: PyTorch finds no CUDA GPU; use cpu or auto, or check driver and torch build"
+            )
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise PWMError(f"device {name!r}: there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
+    return device
+
+
+def set_threads(count: int | None) -> int:
+    """Let PyTorch use `count` CPU threads, or leave its choice (None); returns the number in use.
+
+    Raises:
+        PWMError: the count is below one.
+    """
+    if count is not None:
+        if count < 1:
+            raise PWMError(f"threads is {count}, must be at least 1")
+        torch.set_num_threads(count)
+    return torch.get_num_threads()

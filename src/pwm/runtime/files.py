@@ -1,0 +1,152 @@
+"""Atomic files: a reader sees the old content or the new one, never half of either. Nothing here unpickles."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from pwm.runtime.errors import PWMError
+
+if TYPE_CHECKING:
+    import torch
+
+PathLike = str | os.PathLike[str]
+
+
+def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
+    """Call `write` with a temporary file beside `path`, flush it to disk, then rename it onto `path`.
+
+    If `write` raises, the temporary file is removed and the old file stays; missing folders are created.
+
+    Raises:
+        PWMError: the file system refuses (permission, no space left, path is a folder).
+    """
+    path = Path(path)
+    # The random part keeps two writers of one path apart; the last rename wins.
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # never made, or its folder is none: the first error is the one to tell
+            temporary.unlink()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise PWMError(
+                f"{path}: cannot write ({reason}); check the path, its permissions and free space"
+            ) from error
+        raise
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """The content of a file. Raises PWMError where it is missing or unreadable."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise PWMError(f"{path}: no such file; check the path") from error
+    except OSError as error:
+        raise PWMError(
+            f"{path}: cannot read ({error.strerror or error}); check the path and its permissions"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays as Python values; numbers JSON has no name for (NaN, infinity) as null."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Strict JSON text: tuples become lists, NumPy values plain numbers, NaN and infinity null."""
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write `value` atomically as indented UTF-8 JSON, see `to_json`."""
+    text = to_json(value, indent=2) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path: PathLike) -> Any:
+    """Parse a JSON file. Raises PWMError where it is missing, torn or not JSON."""
+    try:
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise PWMError(f"{path}: not valid JSON ({error}); the file is damaged, write it again") from error
+
+
+def write_tensors(path: PathLike, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors atomically as one safetensors file, with text metadata in its header.
+
+    Equal tensors and metadata give equal bytes. Tensors that share memory are stored apart.
+    """
+    import torch
+    from safetensors.torch import save
+
+    # clone: safetensors refuses tensors that share storage, as the members of a fleet do.
+    owned = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    data = memoryview(save(owned, metadata))
+    size = int.from_bytes(data[:8], "little")
+    # safetensors writes the metadata in an order that changes from process to process: sort it.
+    entries = json.loads(bytes(data[8 : 8 + size]))
+    entries = {"__metadata__": dict(sorted((metadata or {}).items()))} | {k: entries[k] for k in sorted(tensors)}
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+
+    def write(file: BinaryIO) -> None:
+        for piece in (len(header).to_bytes(8, "little"), header, data[8 + size :]):
+            file.write(piece)
+
+    write_atomic(path, write)
+
+
+def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read (tensors, metadata) of a safetensors file onto `device`.
+
+    Raises:
+        PWMError: the file is missing, truncated, or not a safetensors file (pickles included).
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise PWMError(f"{path}: no such file; check the path, or run the step that writes it")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PWMError(
+            f"{path}: not a readable safetensors file ({error}); it is damaged or of another format, write it again"
+        ) from error
+
+
+def write_array(path: PathLike, array: np.ndarray) -> None:
+    """Write one array atomically as .npy; arrays of Python objects are refused (ValueError)."""
+    write_atomic(path, lambda file: np.lib.format.write_array(file, np.asarray(array), allow_pickle=False))
+
+
+def sha256(path: PathLike) -> str:
+    """Hexadecimal SHA-256 of a file's content, read in pieces. Raises PWMError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PWMError(
+            f"{path}: cannot read ({error.strerror or error}); check the path and its permissions"
+        ) from error

@@ -1,0 +1,127 @@
+"""The record of a run: one JSON line per measurement, and the same numbers for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike, read_bytes, to_json, write_atomic
+
+_FILE = "metrics.jsonl"
+_RESERVED = ("phase", "step", "wall_seconds", "task", "seed")
+
+
+class MetricsLog:
+    """Appends to `folder/metrics.jsonl`, and to TensorBoard event files under `folder/tensorboard/<phase>`.
+
+    A log that exists is continued: `wall_seconds` counts on from its last line, and a torn last line is dropped.
+    TensorBoard is imported at the first write and left out without a word where it is not installed.
+    """
+
+    def __init__(self, folder: PathLike, tensorboard: bool = True) -> None:
+        self.folder = Path(folder)
+        self._path = self.folder / _FILE
+        self._tensorboard = tensorboard
+        self._writers: dict[str, Any] = {}
+        self._purge_step: dict[str, int] = {}
+        self._open()
+        self._seconds_before = max((line.get("wall_seconds", 0.0) for line in read_metrics(self.folder)), default=0.0)
+        self._start = time.perf_counter()
+
+    def write(
+        self, phase: str, step: int, values: dict[str, float], task: str | None = None, seed: int | None = None
+    ) -> None:
+        """Record `values` (numbers or one-element tensors) of `phase` at `step`, with its task and seed if any."""
+        wall = round(self._seconds_before + time.perf_counter() - self._start, 3)
+        line: dict[str, Any] = {"phase": phase, "step": step, "wall_seconds": wall}
+        line |= {name: value for name, value in (("task", task), ("seed", seed)) if value is not None}
+        for name, value in values.items():
+            if name in _RESERVED:
+                raise ValueError(f"{name!r} cannot name a value; it is a field of every line")
+            line[name] = float(value)
+        self._file.write(to_json(line).encode() + b"\n")
+        self._file.flush()
+        if (writer := self._tensorboard_writer(phase)) is not None:
+            where = "".join(f"{part}/" for part in (task, None if seed is None else f"seed{seed}") if part)
+            for name in values:
+                writer.add_scalar(where + name, line[name], step)
+
+    def truncate(self, phase: str, step: int) -> None:
+        """Drop the lines of `phase` after `step`: a run resumed from its checkpoint at `step` writes them again."""
+        self._drop(lambda line: line.get("phase") == phase and line.get("step", 0) > step)
+        if phase in self._writers:
+            self._writers.pop(phase).close()
+        self._purge_step[phase] = step + 1
+
+    def close(self) -> None:
+        """Flush and close all files."""
+        self._file.close()
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(self._path, "ab")
+        except OSError as error:
+            raise PWMError(f"{self._path}: cannot write ({error.strerror or error}); check the path") from error
+        end = self._file.tell()
+        if end:
+            content = self._path.read_bytes()
+            whole = content.rfind(b"\n") + 1
+            if whole < end:
+                os.truncate(self._path, whole)
+
+    def _drop(self, unwanted: Callable[[dict], bool]) -> None:
+        self._file.close()
+        kept = [line for line in read_metrics(self.folder) if not unwanted(line)]
+        write_atomic(self._path, lambda file: file.writelines(to_json(line).encode() + b"\n" for line in kept))
+        self._open()
+
+    def _tensorboard_writer(self, phase: str) -> Any:
+        if not self._tensorboard:
+            return None
+        if phase not in self._writers:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                self._tensorboard = False
+                return None
+            folder = str(self.folder / "tensorboard" / phase)
+            self._writers[phase] = SummaryWriter(folder, purge_step=self._purge_step.pop(phase, None))
+        return self._writers[phase]
+
+
+def read_metrics(folder: PathLike) -> list[dict[str, Any]]:
+    """All lines of `folder/metrics.jsonl` in order; empty where there is none. Values that were not finite are NaN.
+
+    A torn last line (the writer was killed) is ignored.
+
+    Raises:
+        PWMError: any other line is damaged.
+    """
+    path = Path(folder) / _FILE
+    if not path.exists():
+        return []
+    *whole, _torn = read_bytes(path).split(b"\n")
+    lines = []
+    for number, text in enumerate(whole, start=1):
+        try:
+            line = json.loads(text)
+            lines.append({name: math.nan if value is None else value for name, value in line.items()})
+        except (ValueError, AttributeError) as error:
+            raise PWMError(f"{path}: line {number} is damaged ({error}); remove that line") from error
+    return lines

@@ -1,0 +1,90 @@
+"""Progress of a long step: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+_TERMINAL_PERIOD = 0.1  # seconds between redraws
+_PLAIN_PERIOD = 5.0  # seconds between lines
+
+
+class Progress:
+    """Context manager made by `progress`. `advance` costs about a microsecond unless it is time to draw."""
+
+    def __init__(self, title: str, total: int, done: int = 0, period: float | None = None) -> None:
+        self.title, self.total, self.done = title, total, done
+        self._first = done
+        self._terminal = sys.stdout.isatty()
+        self._period = period if period is not None else _TERMINAL_PERIOD if self._terminal else _PLAIN_PERIOD
+        self._values: Mapping[str, Any] = {}
+        self._bar: Any = None
+        self._start = self._next = 0.0
+
+    def advance(self, steps: int = 1, **values: Any) -> None:
+        """Count `steps` more as done, and show `values` (numbers, one-element tensors, text) until replaced.
+
+        Values are read only when something is drawn, so that a tensor on a GPU does not make the loop wait.
+        """
+        self.done += steps
+        if values:
+            self._values = {**self._values, **values}
+        now = time.perf_counter()
+        if now >= self._next:
+            self._next = now + self._period
+            self._draw(now)
+
+    def __enter__(self) -> Progress:
+        self._start = time.perf_counter()
+        self._next = self._start + self._period
+        if self._terminal:
+            self._bar = _rich_bar(self.title, self.total, self.done)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._draw(time.perf_counter())
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _draw(self, now: float) -> None:
+        facts = self.facts(now - self._start)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self.done, facts=facts, refresh=True)
+        else:
+            print(f"{self.title}: {facts}", flush=True)
+
+    def facts(self, elapsed: float) -> str:
+        """Done and total, rate, elapsed time, time left, values: the text both forms show. `elapsed` in seconds."""
+        rate = (self.done - self._first) / elapsed if elapsed > 0 else 0.0
+        left = clock((self.total - self.done) / rate) if rate > 0 else "?"
+        parts = [f"{self.done}/{self.total}", f"{rate:.3g}/s", f"{clock(elapsed)} elapsed", f"{left} left"]
+        return "  ".join(parts + [f"{name} {_show(value)}" for name, value in self._values.items()])
+
+
+def progress(title: str, total: int, done: int = 0) -> Progress:
+    """Show the progress of `total` steps, the first `done` of them done before: `with progress("Learn", 9) as p:`."""
+    return Progress(title, total, done)
+
+
+def clock(seconds: float) -> str:
+    """1:05 for 65 seconds, 1:01:05 for an hour more."""
+    minutes, second = divmod(round(max(seconds, 0.0)), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) else f"{float(value):.4g}"
+
+
+def _rich_bar(title: str, total: int, done: int) -> Any:
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[facts]}"))
+    bar = RichProgress(*columns, auto_refresh=False)
+    bar.add_task(title, total=total, completed=done, facts="")
+    return bar

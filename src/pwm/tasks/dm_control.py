@@ -1,0 +1,195 @@
+"""The 19 tasks of MT30 that the DeepMind Control Suite has in stock, as Gymnasium environments.
+
+The suite itself is imported only when an environment is made.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+
+from pwm.runtime.errors import PWMError
+from pwm.tasks.rendering import MujocoRenderer
+from pwm.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from dm_control.rl.control import Environment
+
+ACTION_REPEAT = 2
+EPISODE_LENGTH = 500  # agent steps: the suite's 1000 control steps at action repeat 2
+
+# The multi-task id, the suite's domain and task, and the sizes, in the order of MT30.
+_STOCK = (
+    ("walker-stand", "walker", "stand", 24, 6),
+    ("walker-walk", "walker", "walk", 24, 6),
+    ("walker-run", "walker", "run", 24, 6),
+    ("cheetah-run", "cheetah", "run", 17, 6),
+    ("reacher-easy", "reacher", "easy", 6, 2),
+    ("reacher-hard", "reacher", "hard", 6, 2),
+    ("acrobot-swingup", "acrobot", "swingup", 6, 1),
+    ("pendulum-swingup", "pendulum", "swingup", 3, 1),
+    ("cartpole-balance", "cartpole", "balance", 5, 1),
+    ("cartpole-balance-sparse", "cartpole", "balance_sparse", 5, 1),
+    ("cartpole-swingup", "cartpole", "swingup", 5, 1),
+    ("cartpole-swingup-sparse", "cartpole", "swingup_sparse", 5, 1),
+    ("cup-catch", "ball_in_cup", "catch", 8, 2),
+    ("finger-spin", "finger", "spin", 9, 2),
+    ("finger-turn-easy", "finger", "turn_easy", 12, 2),
+    ("finger-turn-hard", "finger", "turn_hard", 12, 2),
+    ("fish-swim", "fish", "swim", 24, 5),
+    ("hopper-stand", "hopper", "stand", 15, 4),
+    ("hopper-hop", "hopper", "hop", 15, 4),
+)
+
+
+class DMControlEnv(gymnasium.Env):
+    """A `dm_control.rl.control.Environment` as a Gymnasium environment.
+
+    Observation: the suite's observation dict, flattened and joined in its own order, float32 [observation_dim].
+    Action: [action_dim] in [-1, 1] (values outside count as the bound), held for `action_repeat` control steps whose
+    rewards are summed. Episodes never terminate; they truncate after `episode_length` agent steps.
+    `reset(seed=s)` starts the very episode that the suite starts first with `task_kwargs={"random": s}`; the seed is a
+    whole number in [0, 2^32). Without a seed the task's random numbers go on from where they are.
+
+    The wrapped environment must not end episodes by itself (`time_limit=inf`) and must have actions in [-1, 1].
+    `render_size` is (height, width) in pixels; `camera` is the index of the model's camera.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        action_repeat: int = ACTION_REPEAT,
+        episode_length: int = EPISODE_LENGTH,
+        render_mode: str | None = None,
+        render_size: tuple[int, int] = (240, 320),
+        camera: int = 0,
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise PWMError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        self._environment = environment
+        self._action_repeat = action_repeat
+        self._episode_length = episode_length
+        self._step = 0
+        self._started = False
+        self._renderer: MujocoRenderer | None = None
+        self._render_size = render_size
+        self._camera = camera
+        self.render_mode = render_mode
+        frames_per_second = 1.0 / (action_repeat * environment.control_timestep())
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": frames_per_second}
+        width = sum(int(np.prod(part.shape)) for part in environment.observation_spec().values())
+        actions = environment.action_spec()
+        if not (np.all(actions.minimum == -1.0) and np.all(actions.maximum == 1.0)):
+            raise PWMError(
+                f"actions must lie in [-1, 1]; the environment asks for {actions.minimum}..{actions.maximum}"
+            )
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, actions.shape, np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode. Raises PWMError for a seed outside [0, 2^32)."""
+        if seed is not None:
+            if not 0 <= seed < 2**32:
+                raise PWMError(f"episode seed {seed}: must lie in [0, 2^32)")
+            self._environment.task.random.seed(int(seed))
+        self._step = 0
+        self._started = True
+        return _flatten(self._environment.reset().observation), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One agent step. Raises PWMError for a wrong shape, a non-finite action, or a step outside an episode."""
+        if not self._started or self._step >= self._episode_length:
+            raise PWMError("step() outside an episode: call reset() first")
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != self.action_space.shape:
+            raise PWMError(f"action has shape {action.shape}, expected {self.action_space.shape}")
+        if not np.isfinite(action).all():
+            raise PWMError(f"action must be finite, got {action}")
+        action = action.clip(-1.0, 1.0)
+        reward = 0.0
+        for _ in range(self._action_repeat):
+            time_step = self._environment.step(action)
+            reward += float(time_step.reward)
+        self._step += 1
+        return _flatten(time_step.observation), reward, False, self._step >= self._episode_length, {}
+
+    def render(self) -> np.ndarray | None:
+        """The present state as uint8 [H, W, 3], None without a render mode. Raises PWMError where OpenGL fails."""
+        if self.render_mode is None:
+            return None
+        physics = self._environment.physics
+        if self._renderer is None:
+            self._renderer = MujocoRenderer(physics.model.ptr, *self._render_size)
+        return self._renderer.render(physics.data.ptr, self._camera)
+
+    def close(self) -> None:
+        """Frees the renderer and the simulator."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self._environment.close()
+
+
+def make_dm_control(
+    domain: str,
+    task: str,
+    action_repeat: int = ACTION_REPEAT,
+    episode_length: int = EPISODE_LENGTH,
+    render_mode: str | None = None,
+    render_size: tuple[int, int] = (240, 320),
+) -> DMControlEnv:
+    """Any task of the suite by its own names, e.g. `make_dm_control("cartpole", "swingup")`.
+
+    Raises PWMError where dm_control cannot be imported or does not know the task.
+    """
+    suite = import_suite()
+    try:
+        # We count the steps ourselves: the suite's own limit is a quotient of rounded seconds.
+        environment = suite.load(domain, task, task_kwargs={"time_limit": float("inf")})
+    except ValueError as error:
+        raise PWMError(f"dm_control has no task {domain}/{task}: {error}") from error
+    return DMControlEnv(environment, action_repeat, episode_length, render_mode, render_size)
+
+
+def import_suite() -> ModuleType:
+    """`dm_control.suite`, imported without its talk. Works without OpenGL. Raises PWMError where the import fails."""
+    try:
+        from absl import logging as absl_logging
+
+        logger = absl_logging.get_absl_logger()
+        level = logger.level
+        # While it looks for OpenGL the import logs at INFO, and GLFW warns on machines without a display.
+        logger.setLevel(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from dm_control import suite
+        finally:
+            logger.setLevel(level)
+    except Exception as error:  # OpenGL bindings fail in many ways when MUJOCO_GL names a backend that is not there
+        raise PWMError(
+            f"dm_control could not be imported ({type(error).__name__}: {error}); "
+            "install it with 'pip install dm_control', and if MUJOCO_GL is set, unset it"
+        ) from error
+    return suite
+
+
+def _flatten(observation: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.ravel(part) for part in observation.values()]).astype(np.float32)
+
+
+def _spec(id: str, domain: str, task: str, observation_dim: int, action_dim: int) -> TaskSpec:
+    make = partial(make_dm_control, domain, task)
+    return TaskSpec(id, observation_dim, action_dim, EPISODE_LENGTH, ACTION_REPEAT, "return", make)
+
+
+TASKS: tuple[TaskSpec, ...] = tuple(_spec(*row) for row in _STOCK)
+TASK_SETS: dict[str, tuple[str, ...]] = {"mt30-stock": tuple(spec.id for spec in TASKS)}

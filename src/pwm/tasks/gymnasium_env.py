@@ -1,0 +1,149 @@
+"""Any Gymnasium environment with continuous actions as a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+
+from pwm.runtime.errors import PWMError
+from pwm.tasks.spec import TaskSpec
+
+
+def task_from_gymnasium(
+    gymnasium_id: str,
+    *,
+    task_id: str | None = None,
+    episode_length: int | None = None,
+    action_repeat: int = 1,
+    score: Literal["return", "success"] = "return",
+    **make_kwargs: Any,
+) -> TaskSpec:
+    """A task from an id that `gymnasium.make` knows, e.g. `task_from_gymnasium("Pendulum-v1", action_repeat=2)`.
+
+    task_id         defaults to the Gymnasium id, with '-' for '/' and ':'
+    episode_length  agent steps; defaults to the environment's own limit divided by the action repeat
+    make_kwargs     passed on to `gymnasium.make`
+
+    Raises PWMError where the environment cannot be made, has no limit, or has spaces that do not fit.
+    """
+    try:
+        limit = gymnasium.spec(gymnasium_id).max_episode_steps
+    except gymnasium.error.Error as error:
+        raise PWMError(f"gymnasium does not know '{gymnasium_id}': {error}") from error
+    if episode_length is None:
+        if limit is None:
+            raise PWMError(f"'{gymnasium_id}' sets no episode limit of its own; pass episode_length (agent steps)")
+        episode_length = -(-limit // action_repeat)
+    # The limit is counted here, in agent steps.
+    make = partial(gymnasium.make, gymnasium_id, max_episode_steps=-1, **make_kwargs)
+    task_id = task_id or gymnasium_id.replace("/", "-").replace(":", "-")
+    return task_from_factory(
+        make, task_id=task_id, episode_length=episode_length, action_repeat=action_repeat, score=score
+    )
+
+
+def task_from_factory(
+    make: Callable[..., gymnasium.Env],
+    *,
+    task_id: str,
+    episode_length: int,
+    action_repeat: int = 1,
+    score: Literal["return", "success"] = "return",
+) -> TaskSpec:
+    """A task from a function that builds a Gymnasium environment (one is built here, to read its sizes).
+
+    `make()` is called without arguments for stepping and as `make(render_mode="rgb_array")` for films. Observations of
+    any kind that Gymnasium can flatten are flattened to float32; bounded Box actions of any range and shape are mapped
+    to [-1, 1] and flattened. `reset(seed=s)` of the environment must make the episode a function of s.
+
+    Raises PWMError where the environment cannot be made or its spaces do not fit.
+    """
+    build = partial(_make_adapted, make, episode_length, action_repeat)
+    try:
+        env = build()
+    except PWMError as error:
+        raise PWMError(f"task {task_id}: {error}") from error
+    except Exception as error:
+        raise PWMError(f"task {task_id}: its environment cannot be made: {error}") from error
+    try:
+        observation_dim, action_dim = env.observation_space.shape[0], env.action_space.shape[0]
+    finally:
+        env.close()
+    return TaskSpec(task_id, observation_dim, action_dim, episode_length, action_repeat, score, build)
+
+
+class GymnasiumTaskEnv(gymnasium.Env):
+    """A Gymnasium environment in the form that `TaskSpec.make` promises (flat float32, actions in [-1, 1], repeat).
+
+    A true termination of the environment ends the action repeat and the episode; so does its own truncation. `info` is
+    that of the last native step. Raises PWMError where the spaces do not fit.
+    """
+
+    def __init__(self, env: gymnasium.Env, episode_length: int, action_repeat: int = 1) -> None:
+        space = env.action_space
+        if not isinstance(space, gymnasium.spaces.Box):
+            raise PWMError(f"the action space is {space}; only continuous (Box) actions are supported")
+        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            raise PWMError("the action space has no bounds; wrap the environment so that every action is bounded")
+        if not env.observation_space.is_np_flattenable:
+            raise PWMError(f"the observation space {env.observation_space} has no flat form of fixed length")
+        self._env = env
+        self._episode_length = episode_length
+        self._action_repeat = action_repeat
+        self._step = 0
+        self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+        self.render_mode = env.render_mode
+        self.metadata = dict(env.metadata)
+        if "render_fps" in self.metadata:
+            self.metadata["render_fps"] /= action_repeat
+        width = gymnasium.spaces.flatdim(env.observation_space)
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode."""
+        self._step = 0
+        observation, info = self._env.reset(seed=None if seed is None else int(seed), options=options)
+        return self._flatten(observation), info
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One agent step. Raises PWMError for a wrong shape or a non-finite action."""
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise PWMError(f"action must be finite and of shape {self.action_space.shape}, got {action}")
+        action = action.clip(-1.0, 1.0).reshape(self._low.shape)
+        native = self._low + (action + 1.0) * 0.5 * (self._high - self._low)
+        native = native.astype(self._env.action_space.dtype)
+        total = 0.0
+        for _ in range(self._action_repeat):
+            observation, reward, terminated, truncated, info = self._env.step(native)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        self._step += 1
+        truncated = bool(truncated) or self._step >= self._episode_length
+        return self._flatten(observation), total, bool(terminated), truncated, info
+
+    def render(self) -> np.ndarray | None:
+        """The environment's own picture."""
+        return self._env.render()
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._env.close()
+
+    def _flatten(self, observation: Any) -> np.ndarray:
+        return np.asarray(gymnasium.spaces.flatten(self._env.observation_space, observation), dtype=np.float32)
+
+
+def _make_adapted(
+    make: Callable[..., gymnasium.Env], episode_length: int, action_repeat: int, render_mode: str | None = None
+) -> GymnasiumTaskEnv:
+    env = make() if render_mode is None else make(render_mode=render_mode)
+    return GymnasiumTaskEnv(env, episode_length, action_repeat)

@@ -1,0 +1,90 @@
+"""Tasks by name, and named sets of them.
+
+A family of tasks lives in a file of its own that defines `TASKS` (a sequence of `TaskSpec`) and `TASK_SETS` (set name
+-> ids in order); naming the module in `_FAMILIES` is all it takes. Tasks of your own join with `register_task`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+
+from pwm.runtime.errors import PWMError
+from pwm.tasks.spec import TaskSpec
+
+# Imported at the first look-up; none of them may import its simulator before an environment is made.
+_FAMILIES = ("pwm.tasks.dm_control",)
+
+_tasks: dict[str, TaskSpec] = {}
+_sets: dict[str, tuple[str, ...]] = {}
+_loaded: set[str] = set()
+
+
+def register_task(spec: TaskSpec, replace: bool = False) -> TaskSpec:
+    """Makes `spec` available under its id, and returns it.
+
+    Registering an equal spec again is harmless (the newer `make` counts). Raises PWMError where the id already belongs
+    to a different task and `replace` is False.
+    """
+    _load_families()
+    _add_task(spec, replace)
+    return spec
+
+
+def register_task_set(name: str, ids: Iterable[str]) -> None:
+    """Names an ordered set of tasks. Its ids are looked up when the set is used."""
+    _load_families()
+    _sets[name] = tuple(ids)
+
+
+def get_task(id: str) -> TaskSpec:
+    """The task of that id. Raises PWMError, with the closest names, where there is none."""
+    _load_families()
+    if id not in _tasks:
+        raise PWMError(f"unknown task '{id}'{_closest(id, _tasks)}")
+    return _tasks[id]
+
+
+def list_tasks() -> tuple[str, ...]:
+    """The ids of all tasks, in order of registration."""
+    _load_families()
+    return tuple(_tasks)
+
+
+def task_set(name: str) -> tuple[TaskSpec, ...]:
+    """The tasks of a named set, in its order. Raises PWMError where the set or one of its tasks is unknown."""
+    _load_families()
+    if name not in _sets:
+        raise PWMError(f"unknown task set '{name}'{_closest(name, _sets)}")
+    return tuple(get_task(id) for id in _sets[name])
+
+
+def list_task_sets() -> tuple[str, ...]:
+    """The names of all task sets."""
+    _load_families()
+    return tuple(_sets)
+
+
+def _load_families() -> None:
+    for module in _FAMILIES:
+        if module not in _loaded:
+            family = importlib.import_module(module)
+            _loaded.add(module)
+            for spec in family.TASKS:
+                _add_task(spec)
+            _sets.update(family.TASK_SETS)
+
+
+def _add_task(spec: TaskSpec, replace: bool = False) -> None:
+    known = _tasks.get(spec.id)
+    if known is not None and known != spec and not replace:
+        raise PWMError(f"task '{spec.id}' is already registered with other sizes; choose another id or replace=True")
+    _tasks[spec.id] = spec
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    if close:
+        return f"; did you mean {', '.join(close)}?"
+    return f"; known are {', '.join(known)}"

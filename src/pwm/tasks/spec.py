@@ -1,0 +1,69 @@
+"""What the library needs to know about a task, and how to build its environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pwm.runtime.errors import PWMError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+# A task's id names its folder in an episode store and its policy files.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task: a name, its sizes, and a recipe for its environment.
+
+    id              name, also a folder name: letters, digits, '.', '_', '-'
+    observation_dim length of the flat observation
+    action_dim      number of actions, each in [-1, 1]
+    episode_length  agent steps (one agent step = `action_repeat` native steps)
+    action_repeat   native steps each action is held for; their rewards are summed
+    score           what is reported: the episode's "return", or "success" (`info["success"]` of its last step)
+    make            `make(render_mode=None)` builds a `gymnasium.Env` with float32 Box observations [observation_dim]
+                    and Box(-1, 1) actions [action_dim]. `reset(seed=s)` makes the episode a function of s alone;
+                    `step` repeats the action, sums the reward and truncates at `episode_length`;
+                    `render()` gives uint8 [H, W, 3] where made with `render_mode="rgb_array"`.
+                    Left out of comparison and of `as_dict()`.
+
+    Raises PWMError where a field is out of range.
+    """
+
+    id: str
+    observation_dim: int
+    action_dim: int
+    episode_length: int
+    action_repeat: int
+    score: Literal["return", "success"]
+    make: Callable[..., gymnasium.Env] = field(compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
+            raise PWMError(
+                f"task id {self.id!r}: use letters, digits, '.', '_' and '-' only, starting with a letter or digit"
+            )
+        for name in ("observation_dim", "action_dim", "episode_length", "action_repeat"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise PWMError(f"task {self.id}: {name} must be a whole number of at least 1, got {value!r}")
+        if self.score not in ("return", "success"):
+            raise PWMError(f"task {self.id}: score must be 'return' or 'success', got {self.score!r}")
+        if not callable(self.make):
+            raise PWMError(f"task {self.id}: make must be a function that builds the environment, got {self.make!r}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that describe the task, ready for JSON (without `make`)."""
+        return {
+            "id": self.id,
+            "observation_dim": self.observation_dim,
+            "action_dim": self.action_dim,
+            "episode_length": self.episode_length,
+            "action_repeat": self.action_repeat,
+            "score": self.score,
+        }

@@ -1,0 +1,63 @@
+"""World models on disk: one safetensors file that holds weights and description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pwm.runtime.checkpoint import load_module, module_tensors, read_described, write_described
+from pwm.runtime.config import from_dict, to_dict
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+from pwm.world_model.config import WorldModelConfig
+from pwm.world_model.model import WorldModel
+
+_KIND = "world model"
+
+
+def world_model_path(run: PathLike) -> Path:
+    """Where a run folder keeps its world model."""
+    return Path(run) / "world_model" / "weights.safetensors"
+
+
+def describe(model: WorldModel) -> dict:
+    """What is needed to build the same (untrained) model again."""
+    return {
+        "kind": _KIND,
+        "config": to_dict(model.config),
+        "tasks": list(model.tasks),
+        "observation_dims": list(model.observation_dims),
+        "action_dims": list(model.action_dims),
+    }
+
+
+def save_world_model(path: PathLike, model: WorldModel) -> None:
+    """Write the model to `path`, atomically."""
+    write_described(path, module_tensors(model, "model"), describe(model))
+
+
+def load_world_model(path: PathLike, device: str | torch.device = "cpu") -> WorldModel:
+    """Read a world model from its file or from a run folder, on `device`, ready to be frozen or trained on.
+
+    Raises:
+        PWMError: there is none, or the file is damaged or of another kind.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not world_model_path(path).exists():
+            raise PWMError(f"{path}: no world model in this run; run `pwm pretrain --out {path}` first")
+        path = world_model_path(path)
+    tensors, about = read_described(path, _KIND, device)
+    model = build(about, path)
+    load_module(model, "model", tensors, path)
+    return model.to(device)
+
+
+def build(about: dict, path: PathLike) -> WorldModel:
+    """The untrained model that `describe` described; `path` is named in errors."""
+    try:
+        config = from_dict(WorldModelConfig, about["config"], str(path))
+        return WorldModel(config, about["tasks"], about["observation_dims"], about["action_dims"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise PWMError(f"{path}: its description is incomplete ({error}); the file is damaged") from error

@@ -1,0 +1,171 @@
+"""The fleet: members are independent, resuming changes nothing, the world model is left alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pwm.data.starts import StartSource
+from pwm.policy.config import PolicyConfig
+from pwm.policy.deployed import act_together, export_policies, load_policy
+from pwm.policy.learn import learn
+from pwm.policy.learner import FleetLearner
+from pwm.policy.optimisation import ReturnScale, clip_per_member, linear_decay
+from pwm.runtime.errors import PWMError
+
+CONFIG = PolicyConfig(
+    updates=12,
+    batch_size=8,
+    horizon=4,
+    actor_units=(16, 8),
+    critic_units=(16,),
+    critic_passes=2,
+    behaviour_weight=0.3,
+    actor_average=0.9,
+    critic_average=0.9,
+    checkpoint_every=5,
+    log_every=3,
+)
+
+
+def fleet(model, store, members, config=CONFIG):
+    source = StartSource(store, [task for task, _ in members], config.horizon)
+    return FleetLearner(model, source, config, [seed for _, seed in members])
+
+
+def state(learner, member=None):
+    rows = {}
+    for name in ("actor", "critic", "saved_actor", "target_critic"):
+        for key, value in getattr(learner, name).state_dict().items():
+            value = value.view(learner.members, -1, *value.shape[1:])
+            rows[f"{name}.{key}"] = value if member is None else value[member]
+    return rows
+
+
+def test_a_member_equals_the_policy_trained_alone(model, store):
+    members = [("wide", 0), ("narrow", 0), ("wide", 1)]
+    together = fleet(model, store, members)
+    together_metrics = [together.update() for _ in range(6)]
+    for k, member in enumerate(members):
+        alone = fleet(model, store, [member])
+        metrics = [alone.update() for _ in range(6)]
+        for name, value in state(alone, 0).items():
+            torch.testing.assert_close(value, state(together, k)[name], rtol=1e-4, atol=2e-5, msg=name)
+        torch.testing.assert_close(metrics[-1]["imagined_return"][0], together_metrics[-1]["imagined_return"][k])
+    assert not torch.allclose(together.actor.net.weights[0][0], together.actor.net.weights[0][2])
+
+
+def test_updates_move_what_they_should(model, store):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    learner = fleet(model, store, [("wide", 0)])
+    start = {name: value.clone() for name, value in state(learner).items()}
+    learner.update()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    moved = {name for name, value in state(learner).items() if not torch.equal(value, start[name])}
+    assert moved == set(start)
+
+
+def test_learning_raises_the_imagined_return(model, store):
+    config = replace(CONFIG, updates=60, behaviour_weight=0.0, actor_learning_rate=3e-3, actor_average=0.0)
+    learner = fleet(model, store, [("wide", 0), ("narrow", 0)], config)
+    rewards = torch.stack([learner.update()["imagined_reward"] for _ in range(60)])
+    assert (rewards[-5:].mean(0) > rewards[:5].mean(0)).all()
+
+
+def test_resume_equals_uninterrupted(model, store, tmp_path):
+    members = [("wide", 0), ("narrow", 3)]
+    whole, first, second = (fleet(model, store, members) for _ in range(3))
+    for _ in range(7):
+        whole.update()
+    for _ in range(3):
+        first.update()
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    for _ in range(4):
+        second.update()
+    for name, value in state(whole).items():
+        assert torch.equal(value, state(second)[name]), name
+
+
+def test_checkpoint_of_other_settings_is_refused(model, store, tmp_path):
+    fleet(model, store, [("wide", 0)]).save(tmp_path / "checkpoint")
+    with pytest.raises(PWMError, match="other settings"):
+        fleet(model, store, [("wide", 0)], replace(CONFIG, gamma=0.9)).load(tmp_path / "checkpoint")
+    with pytest.raises(PWMError, match="other members"):
+        fleet(model, store, [("narrow", 0)]).load(tmp_path / "checkpoint")
+
+
+def test_learn_resumes_after_an_interruption(model, store, tmp_path, monkeypatch):
+    whole = learn(model, store, tmp_path / "a", ["wide", "narrow"], CONFIG)
+    update, calls = FleetLearner.update, []
+
+    def stop_at_eighth(self):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return update(self)
+
+    monkeypatch.setattr(FleetLearner, "update", stop_at_eighth)
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, store, tmp_path / "b", ["wide", "narrow"], CONFIG)
+    resumed = learn(model, store, tmp_path / "b", ["wide", "narrow"], CONFIG)
+    assert len(calls) == 8 + 7
+    for a, b in zip(whole, resumed, strict=True):
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
+            assert torch.equal(x, y)
+
+
+def test_policy_file_round_trip_and_act(model, store, tmp_path):
+    learner = fleet(model, store, [("wide", 0), ("narrow", 2)])
+    learner.update()
+    policies = export_policies(learner)
+    observations = torch.randn(2, 6, 5)
+    observations[1, :, 2:] = 0.0
+    latent = model.encode(observations, learner.context)
+    expected = (learner.saved_actor.mean(latent) * learner.context.action_mask).numpy()
+    np.testing.assert_allclose(act_together(policies)(observations.numpy()), expected, atol=1e-5)
+    policies[1].save(tmp_path / "policy")
+    loaded = load_policy(tmp_path / "policy")
+    assert (loaded.task, loaded.seed, loaded.action_dim) == ("narrow", 2, 1)
+    one = loaded.act(observations[1, 0, :2].numpy())
+    many = loaded.act(observations[1, :, :2].numpy())
+    assert one.shape == (1,) and many.shape == (6, 1) and one.dtype == np.float32
+    np.testing.assert_allclose(one, many[0], atol=1e-6)
+    np.testing.assert_array_equal(many, policies[1].act(observations[1, :, :2]))
+
+
+def test_wrong_observations_are_named(model, store):
+    (policy,) = export_policies(fleet(model, store, [("narrow", 0)]))
+    with pytest.raises(PWMError, match="width 2"):
+        policy.act(np.zeros(3))
+    with pytest.raises(PWMError, match="not finite"):
+        policy.act(np.array([0.0, np.nan]))
+
+
+def test_clip_per_member():
+    grads = [torch.tensor([[3.0, 0.0], [0.3, 0.0]]), torch.tensor([[[4.0]], [[0.4]]])]
+    norms = clip_per_member(grads, 2, 1.0)
+    torch.testing.assert_close(norms, torch.tensor([5.0, 0.5]))
+    torch.testing.assert_close(grads[0], torch.tensor([[0.6, 0.0], [0.3, 0.0]]), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(grads[1], torch.tensor([[[0.8]], [[0.4]]]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cumulative", "exponential"])
+def test_return_scale(kind):
+    scale = ReturnScale(2, kind, 0.5)
+    assert torch.equal(scale.std(), torch.ones(2))
+    a, b = torch.randn(2, 50), torch.randn(2, 50) * 4 + 9
+    scale.update(a)
+    torch.testing.assert_close(scale.std(), a.std(dim=1, unbiased=False), rtol=1e-5, atol=1e-6)
+    scale.update(b)
+    weights = torch.cat((torch.full((50,), 1.0 if kind == "cumulative" else 0.5), torch.ones(50)))
+    x = torch.cat((a, b), dim=1)
+    mean = (x * weights).sum(1) / weights.sum()
+    std = (((x - mean[:, None]) ** 2 * weights).sum(1) / weights.sum()).sqrt()
+    torch.testing.assert_close(scale.std(), std, rtol=1e-5, atol=1e-6)
+
+
+def test_linear_decay():
+    assert [linear_decay(1.0, 0.0, step, 5) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]

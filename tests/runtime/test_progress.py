@@ -1,0 +1,64 @@
+import pytest
+
+from pwm.runtime import progress as module
+from pwm.runtime.progress import Progress, clock, progress
+
+
+class Unread:
+    """A value that must not be looked at, as a tensor still being computed must not."""
+
+    def __float__(self):
+        pytest.fail("value read though nothing was drawn")
+
+
+@pytest.fixture
+def time(monkeypatch):
+    """A clock that the test moves: `time.now`, in seconds."""
+
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: Clock.now)
+    return Clock
+
+
+def test_plain_lines_are_rare_and_tell_the_time_left(capsys, time):
+    with progress("World model", total=40) as p:
+        for _ in range(20):
+            time.now += 0.5
+            p.advance(1, loss=0.125)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "World model: 10/40  2/s  0:05 elapsed  0:15 left  loss 0.125",
+        "World model: 20/40  2/s  0:10 elapsed  0:10 left  loss 0.125",
+        "World model: 20/40  2/s  0:10 elapsed  0:10 left  loss 0.125",
+    ]
+
+
+def test_values_are_read_only_when_drawn(capsys, time):
+    with progress("x", total=10) as p:
+        p.advance(1, loss=Unread())
+        p.advance(1, loss=1.0, stage="warm-up")
+    assert "2/10" in (out := capsys.readouterr().out) and "loss 1  stage warm-up" in out
+
+
+def test_rate_of_a_resumed_run_counts_its_own_steps(time):
+    p = Progress("x", total=100, done=80)
+    p.advance(10)
+    assert p.facts(5.0) == "90/100  2/s  0:05 elapsed  0:05 left"
+
+
+def test_before_the_first_step_the_time_left_is_unknown():
+    assert "? left" in Progress("x", total=3).facts(0.0)
+
+
+def test_terminal_shows_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with progress("World model", total=2) as p:
+        p.advance(2, loss=0.5)
+    out = capsys.readouterr().out
+    assert "World model" in out and "2/2" in out and "loss 0.5" in out
+
+
+def test_clock():
+    assert [clock(s) for s in (-1, 0.4, 65, 3665)] == ["0:00", "0:00", "1:05", "1:01:05"]
