@@ -1,3 +1,80 @@
-"""PWM: from logged experience, through one multi-task world model, to one policy per task."""
+"""PWM: from logged experience, through one multi-task world model, to one policy per task.
+
+    store = pwm.open_dataset(pwm.sample_dataset())
+    model = pwm.pretrain(store, "runs/mine", "small")
+    policies = pwm.learn(model, store, "runs/mine")
+    results = pwm.evaluate("runs/mine")
+    action = policies[0].act(observation)
+
+Everything is imported at its first use, so that `import pwm` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pwm.cli.steps import learn, pretrain
+    from pwm.data.sample import sample_store_path as sample_dataset
+    from pwm.data.store import open_store as open_dataset
+    from pwm.evaluation.evaluate import evaluate_run as evaluate
+    from pwm.policy.config import PolicyConfig
+    from pwm.policy.deployed import Policy, load_policy
+    from pwm.report.page import write_report
+    from pwm.runtime.errors import PWMError
+    from pwm.tasks.registry import get_task, register_task
+    from pwm.tasks.spec import TaskSpec
+    from pwm.world_model.config import PretrainConfig, WorldModelConfig
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "open_dataset": "pwm.data.store:open_store",
+    "sample_dataset": "pwm.data.sample:sample_store_path",
+    "pretrain": "pwm.cli.steps:pretrain",
+    "learn": "pwm.cli.steps:learn",
+    "evaluate": "pwm.evaluation.evaluate:evaluate_run",
+    "write_report": "pwm.report.page:write_report",
+    "load_policy": "pwm.policy.deployed:load_policy",
+    "Policy": "pwm.policy.deployed:Policy",
+    "WorldModelConfig": "pwm.world_model.config:WorldModelConfig",
+    "PretrainConfig": "pwm.world_model.config:PretrainConfig",
+    "PolicyConfig": "pwm.policy.config:PolicyConfig",
+    "TaskSpec": "pwm.tasks.spec:TaskSpec",
+    "get_task": "pwm.tasks.registry:get_task",
+    "register_task": "pwm.tasks.registry:register_task",
+    "PWMError": "pwm.runtime.errors:PWMError",
+}
+
+__all__ = [
+    "PWMError",
+    "Policy",
+    "PolicyConfig",
+    "PretrainConfig",
+    "TaskSpec",
+    "WorldModelConfig",
+    "__version__",
+    "evaluate",
+    "get_task",
+    "learn",
+    "load_policy",
+    "open_dataset",
+    "pretrain",
+    "register_task",
+    "sample_dataset",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'pwm' has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

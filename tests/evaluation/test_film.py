@@ -65,8 +65,14 @@ def test_a_film_keeps_to_its_size(toy_spec, tmp_path):
     spec, path = toy_spec(length=100), tmp_path / "film.webp"
     assert write_film(path, spec, still, seed=0) is None
     full = path.stat().st_size
+    assert Image.open(path).n_frames == 51
     assert write_film(path, spec, still, seed=0, max_bytes=full // 3) is None
     assert path.stat().st_size <= full // 3
+    small = Image.open(path)
+    small.seek(1)
+    small.load()
+    # Fewer frames, each shown for longer.
+    assert (small.n_frames, small.info["duration"]) in [(26, 80), (13, 160), (7, 320)]
     path.unlink()
     assert "does not fit" in write_film(path, spec, still, seed=0, max_bytes=50)
     assert not path.exists()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from pwm.data.starts import StartSource
 from pwm.policy.config import PolicyConfig
 from pwm.policy.deployed import act_together, export_policies, load_policy
 from pwm.policy.learn import learn
@@ -30,8 +29,7 @@ CONFIG = PolicyConfig(
 
 
 def fleet(model, store, members, config=CONFIG):
-    source = StartSource(store, [task for task, _ in members], config.horizon)
-    return FleetLearner(model, source, config, [seed for _, seed in members])
+    return FleetLearner(model, store, *zip(*members, strict=True), config)
 
 
 def state(learner, member=None):

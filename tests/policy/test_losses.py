@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pwm.nn.two_hot import symlog
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
@@ -29,9 +28,7 @@ def parts(model):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    batch = PolicyBatch(
-        draw(2, 3, 5), draw(4, 2, 3, 3), draw(2, 3, 3).tanh(), draw(2, 3, 4), draw(2, 3, 5), torch.zeros(2, 3, 4).bool()
-    )
+    batch = PolicyBatch(draw(2, 3, 5), draw(4, 2, 3, 3), draw(2, 6, 5), draw(2, 6, 3).tanh())
     return model, actor, critic, context, batch, torch.tensor([1.5, 0.5], dtype=torch.float64)
 
 
@@ -42,8 +39,7 @@ def loss_of(parts, config):
 
 @pytest.mark.parametrize("reward_space", ["symlog", "true"])
 def test_actor_gradient_against_finite_differences(parts, reward_space):
-    # Undetached, the gradient is that of the whole function of theta; the anchor's weights are constants, so it is off.
-    config = replace(CONFIG, detach_actor_input=False, reward_space=reward_space, behaviour_weight=0.0)
+    config = replace(CONFIG, detach_actor_input=False, reward_space=reward_space)
     actor = parts[1]
     grads = torch.autograd.grad(loss_of(parts, config).sum(), list(actor.parameters()))
     with torch.no_grad():
@@ -95,11 +91,9 @@ def test_frozen_world_model_and_critic_stay(parts):
 def test_garbage_in_padding_changes_nothing(parts):
     model, actor, critic, context, batch, scale = parts
     clean = loss_of(parts, CONFIG)
-    observations, later = batch.observations.clone(), batch.later.clone()
-    noise, actions = batch.noise.clone(), batch.actions.clone()
-    observations[1, :, 2:], later[1, :, 2:] = 99.0, -99.0
-    noise[:, 1, :, 1:], actions[1, :, 1:] = 9.0, 9.0
-    garbage = batch._replace(observations=observations, later=later, noise=noise, actions=actions)
+    garbage = PolicyBatch(*(value.clone() for value in batch))
+    garbage.observations[1, :, 2:], garbage.good_observations[1, :, 2:] = 99.0, -99.0
+    garbage.noise[:, 1, :, 1:], garbage.good_actions[1, :, 1:] = 9.0, 9.0
     assert torch.equal(loss_of((model, actor, critic, context, garbage, scale), CONFIG), clean)
     published = replace(CONFIG, mask_actions=False)
     assert not torch.equal(loss_of((model, actor, critic, context, garbage, scale), published), clean)
@@ -123,25 +117,13 @@ def test_minimum_noise_holds(parts):
 
 def test_behaviour_loss_by_hand(parts):
     model, actor, critic, context, batch, _ = parts
-    latent = model.encode(batch.observations, context)
-    ours = behaviour_loss(actor, critic, model, context, batch, latent, CONFIG)
-    later = critic.value(model.encode(batch.later, context))
+    ours = behaviour_loss(actor, model, context, batch)
+    mean = actor.mean(model.encode(batch.good_observations, context))
     for k, width in enumerate((3, 1)):
-        r = symlog(batch.rewards[k])
-        advantage = sum(0.99**i * r[:, i] for i in range(4)) + 0.99**4 * later[k] - critic.value(latent)[k]
-        weights = torch.softmax(advantage / (0.5 * advantage.std()), 0)
-        distance = (actor.mean(latent)[k, :, :width] - batch.actions[k, :, :width]).square().mean(-1)
-        torch.testing.assert_close(ours[k], (weights * distance).sum())
-
-
-def test_a_real_termination_cuts_the_anchors_bootstrap(parts):
-    model, actor, critic, context, batch, _ = parts
-    latent = model.encode(batch.observations, context)
-    ended = batch.ended.clone()
-    ended[0, 1, -1] = True
-    cut = behaviour_loss(actor, critic, model, context, batch._replace(ended=ended), latent, CONFIG)
-    whole = behaviour_loss(actor, critic, model, context, batch, latent, CONFIG)
-    assert cut[0] != whole[0] and cut[1] == whole[1]
+        expected = (mean[k, :, :width] - batch.good_actions[k, :, :width]).square().mean()
+        torch.testing.assert_close(ours[k], expected)
+    without = loss_of(parts, replace(CONFIG, behaviour_weight=0.0))
+    torch.testing.assert_close(loss_of(parts, CONFIG), without + 0.5 * ours)
 
 
 def test_critic_targets_and_loss(parts):

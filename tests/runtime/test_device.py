@@ -40,3 +40,16 @@ def test_threads():
             set_threads(0)
     finally:
         torch.set_num_threads(before)
+
+
+def test_keep_freed_memory(monkeypatch):
+    import ctypes
+
+    from pwm.runtime.device import keep_freed_memory
+
+    calls = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: type("Libc", (), {"mallopt": lambda *a: calls.append(a[-2:])})())
+    keep_freed_memory()
+    assert calls == [(-3, 1 << 30), (-1, (1 << 31) - 1)]
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())  # another C library
+    keep_freed_memory()

@@ -130,6 +130,7 @@ def test_actions_out_of_range_count_as_the_bound():
     env = spec.make()
     bounded, bounded_rewards = episode(env, 0, np.ones((5, 1)))
     beyond, beyond_rewards = episode(env, 0, 9 * np.ones((5, 1)))
+    assert env._environment.physics.control() == 1.0
     assert bounded.tobytes() == beyond.tobytes() and bounded_rewards.tobytes() == beyond_rewards.tobytes()
 
 

@@ -7,20 +7,22 @@ from torch import Tensor
 
 
 class _Mish(torch.autograd.Function):
-    """x * tanh(softplus(x)) with tanh(softplus(x)) = n / (n + 2), n = e^x (e^x + 2): one exponential, no logarithm.
+    """x * tanh(softplus(x)) by way of c = sigmoid(-x): tanh(softplus(x)) = (1 - c^2) / (1 + c^2) = 2 q - 1.
 
-    The derivative is formed in the forward pass, while its parts are in cache, and is the only tensor kept.
+    With q = 1 / (1 + c^2) the derivative is (2 q - 1) + 4 x q (1 - q) (1 - c). One exponential, no logarithm, no
+    overflow. The derivative is formed in the forward pass, while its parts are in cache, and is the only tensor kept.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        u = x.clamp(max=20.0).exp_()
-        n = torch.add(u, 2.0).mul_(u)
-        t = torch.div(n, n + 2.0)
-        if ctx.needs_input_grad[0]:
-            sigmoid = u.div_(torch.add(u, 1.0))
-            slope = torch.addcmul(torch.ones((), dtype=x.dtype, device=x.device), t, t, value=-1.0)
-            ctx.save_for_backward(slope.mul_(sigmoid).mul_(x).add_(t))
+        c = torch.neg(x).sigmoid_()
+        q = torch.addcmul(torch.ones((), dtype=x.dtype, device=x.device), c, c).reciprocal_()
+        if not ctx.needs_input_grad[0]:
+            return q.mul_(2.0).sub_(1.0).mul_(x)
+        slope = torch.addcmul(q, q, q, value=-1.0)
+        slope = torch.addcmul(slope, slope, c, value=-1.0, out=c).mul_(x)
+        t = q.mul_(2.0).sub_(1.0)
+        ctx.save_for_backward(slope.mul_(4.0).add_(t))
         return t.mul_(x)
 
     @staticmethod
@@ -40,6 +42,6 @@ def simnorm(x: Tensor, group: int) -> Tensor:
 
     The members of a group lie `x.shape[-1] // group` apart rather than side by side: the same map up to a fixed
     permutation of the units of the layer before it, and many times faster on CPUs, whose vector units then run along
-    memory. `runtime` importers of foreign checkpoints permute accordingly.
+    memory. Weights that come from elsewhere have to be permuted accordingly.
     """
     return torch.softmax(x.unflatten(-1, (group, -1)), dim=-2).flatten(-2)

@@ -68,9 +68,12 @@ class PolicyConfig:
     """Zero a task's padded action entries before they enter the model; the published code forgets to."""
 
     behaviour_weight: float = 0.0
-    """Weight of the anchor to the data's actions; 0 is the paper. See docs/recipe.md for when a small dataset wants it."""
-    behaviour_temperature: float = 0.5
-    """How sharply the anchor prefers actions with an advantage: weights are softmax(advantage / (temperature * its std))."""
+    """Weight of the anchor to the actions of the data's best episodes; 0 is the paper. docs/recipe.md tells when small
+    data wants it."""
+    behaviour_episodes: float = 0.3
+    """Fraction of a task's episodes, those with the highest returns, that the anchor draws from."""
+    behaviour_batch: int = 256
+    """States per update and policy that the anchor looks at."""
     actor_average: float = 0.0
     """Decay of an exponential average of the actor's parameters, which is what is saved; 0 saves the last iterate."""
     critic_average: float = 0.0

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from pwm.data.starts import StartSource
 from pwm.data.store import EpisodeStore
 from pwm.policy.config import PolicyConfig
 from pwm.policy.deployed import Policy, export_policies, policy_path
@@ -41,10 +40,7 @@ def learn(
     for task, _ in members:
         _check_sizes(model, store, task)
     model.to(device).freeze()
-    follow = config.horizon if config.behaviour_weight > 0.0 else 0
-    widths = (model.observation_dim, model.action_dim)
-    source = StartSource(store, [task for task, _ in members], follow, device, widths=widths)
-    learner = FleetLearner(model, source, config, [seed for _, seed in members], device)
+    learner = FleetLearner(model, store, *zip(*members, strict=True), config, device)
     checkpoint = Path(out) / "policies" / "checkpoint.safetensors"
     if checkpoint.exists():
         learner.load(checkpoint)

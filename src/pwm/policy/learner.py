@@ -8,7 +8,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from pwm.data.starts import StartSource
+from pwm.data.starts import StartSource, best_episodes
+from pwm.data.store import EpisodeStore
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
@@ -29,9 +30,8 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.world_model.model import WorldModel
 
-
 _KIND = "policy checkpoint"
-_ROLES = ("actor", "critic", "noise", "starts", "shuffle")
+_ROLES = ("actor", "critic", "noise", "starts", "shuffle", "good")
 
 
 class FleetLearner:
@@ -42,27 +42,36 @@ class FleetLearner:
 
     Args:
         model: a frozen world model.
-        source: start states, one row of members per task.
+        store: the episodes that start states are drawn from.
+        tasks, seeds: task and seed of each member.
         config: settings.
-        seeds: seed of each member.
+        device: where everything lives.
     """
 
     def __init__(
         self,
         model: WorldModel,
-        source: StartSource,
-        config: PolicyConfig,
+        store: EpisodeStore,
+        tasks: Sequence[str],
         seeds: Sequence[int],
+        config: PolicyConfig,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.model, self.source, self.config = model, source, config
-        self.tasks, self.seeds = source.tasks, tuple(seeds)
+        self.model, self.config = model, config
+        self.tasks, self.seeds = tuple(tasks), tuple(seeds)
         self.members = len(self.tasks)
+        widths = (model.observation_dim, model.action_dim)
+        self.source = StartSource(store, tasks, device, widths=widths)
+        self.good = None
+        if config.behaviour_weight > 0.0:
+            best = {task: best_episodes(store, task, config.behaviour_episodes) for task in set(tasks)}
+            self.good = StartSource(store, tasks, device, best, widths)
         keys = [[random.key_of(s, t, role) for s, t in zip(seeds, self.tasks, strict=True)] for role in _ROLES]
         z = model.config.latent_dim
         self.actor = FleetActor(z, model.action_dim, config, keys[0]).to(device)
         self.critic = FleetCritic(z, config, keys[1]).to(device)
-        self.noise_keys, self.start_keys, self.shuffle_keys = (torch.tensor(k, device=device) for k in keys[2:])
+        streams = (torch.tensor(k, device=device) for k in keys[2:])
+        self.noise_keys, self.start_keys, self.shuffle_keys, self.good_keys = streams
         self.saved_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_critic = deepcopy(self.critic).requires_grad_(False)
         self.scale = ReturnScale(self.members, config.return_scale, config.return_scale_decay, device)
@@ -77,10 +86,16 @@ class FleetLearner:
     def batch(self) -> PolicyBatch:
         """The batch of the next update, a function of the members' seeds and the update number alone."""
         config = self.config
-        starts = self.source.gather(random.uniform(self.start_keys, self.updates, (config.batch_size,)))
+        observations, _ = self.source.gather(random.uniform(self.start_keys, self.updates, (config.batch_size,)))
         shape = (config.horizon, config.batch_size, self.model.action_dim)
         noise = random.normal(self.noise_keys, self.updates, shape).transpose(0, 1)
-        return PolicyBatch(starts.observations, noise, starts.actions, starts.rewards, starts.later, starts.ended)
+        if self.good is None:
+            return PolicyBatch(observations, noise)
+        return PolicyBatch(
+            observations,
+            noise,
+            *self.good.gather(random.uniform(self.good_keys, self.updates, (config.behaviour_batch,))),
+        )
 
     def update(self) -> dict[str, Tensor]:
         """One actor step and `critic_passes * critic_splits` critic steps; returns metrics, each [members]."""

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pwm.nn.two_hot import symlog
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
@@ -23,14 +22,10 @@ class PolicyBatch(NamedTuple):
     """Start states [members, batch, observation_dim], each member's from the data of its own task."""
     noise: Tensor
     """Standard normal [H, members, batch, action_dim] for the imagined actions."""
-    actions: Tensor | None = None
-    """The data's actions in the start states [members, batch, action_dim]; needed by the behaviour anchor only."""
-    rewards: Tensor | None = None
-    """Rewards that followed in the data [members, batch, n]; likewise."""
-    later: Tensor | None = None
-    """The data's observations n steps later [members, batch, observation_dim]; likewise."""
-    ended: Tensor | None = None
-    """Whether the episode terminated with reward i [members, batch, n] (bool); likewise."""
+    good_observations: Tensor | None = None
+    """States of the data's best episodes [members, rows, observation_dim]; needed by the behaviour anchor only."""
+    good_actions: Tensor | None = None
+    """The actions taken in them [members, rows, action_dim]; likewise."""
 
 
 class ActorTerms(NamedTuple):
@@ -42,7 +37,7 @@ class ActorTerms(NamedTuple):
     returns: Tensor
     """[members, batch] imagined returns, bootstrap included (detached)"""
     behaviour: Tensor
-    """[members] weighted squared distance to the data's actions (detached; zero without the anchor)"""
+    """[members] squared distance to the actions of good episodes (detached; zero without the anchor)"""
 
 
 def actor_loss(
@@ -54,7 +49,7 @@ def actor_loss(
     scale: Tensor,
     config: PolicyConfig,
 ) -> ActorTerms:
-    """Minus the imagined return over its running scale (paper Eq. 6), plus the optional anchor to the data's actions.
+    """Minus the imagined return over its running scale (paper Eq. 6), plus the optional anchor to good data.
 
     Args:
         context: task context with leading axes [members, 1].
@@ -70,39 +65,23 @@ def actor_loss(
     loss = -returns.mean(dim=-1) / scale
     behaviour = torch.zeros_like(loss)
     if config.behaviour_weight > 0.0:
-        anchor = behaviour_loss(actor, critic, model, context, batch, latent, config)
+        anchor = behaviour_loss(actor, model, context, batch)
         loss = loss + config.behaviour_weight * anchor
         behaviour = anchor.detach()
     return ActorTerms(loss, rollout, returns.detach(), behaviour)
 
 
-def behaviour_loss(
-    actor: FleetActor,
-    critic: FleetCritic,
-    model: WorldModel,
-    context: TaskContext,
-    batch: PolicyBatch,
-    latent: Tensor,
-    config: PolicyConfig,
-) -> Tensor:
-    """Squared distance [members] to the data's actions, weighted towards those that did better than expected.
+def behaviour_loss(actor: FleetActor, model: WorldModel, context: TaskContext, batch: PolicyBatch) -> Tensor:
+    """Mean squared distance [members] between the actor's mean and the actions of good episodes in the same states.
 
-    The advantage is the n real rewards that followed plus the bootstrap, minus the critic's value of the start state;
-    the weights are a softmax of advantage / (temperature * its standard deviation) within the batch of a member, so
-    that a critic that promises too much everywhere changes nothing.
+    Averaged over a task's own action entries, so that its weight means the same for every task.
     """
-    assert batch.actions is not None and batch.rewards is not None and batch.later is not None
+    assert batch.good_observations is not None and batch.good_actions is not None
     with torch.no_grad():
-        rewards = symlog(batch.rewards) if config.reward_space == "symlog" else batch.rewards
-        continues = None if batch.ended is None else (~batch.ended).to(rewards.dtype).movedim(-1, 0)
-        later = critic.value(model.encode(batch.later, context))
-        real = discounted_return(rewards.movedim(-1, 0), later, config.gamma, continues)
-        advantage = real - critic.value(latent)
-        spread = advantage.std(dim=-1, keepdim=True).clamp(min=1e-6)
-        weights = torch.softmax(advantage / (config.behaviour_temperature * spread), dim=-1)
+        latent = model.encode(batch.good_observations, context)
     mask = context.action_mask
-    distance = ((actor.mean(latent) - batch.actions) * mask).square().sum(dim=-1) / mask.sum(dim=-1)
-    return (weights * distance).sum(dim=-1)
+    distance = ((actor.mean(latent) - batch.good_actions) * mask).square().sum(dim=-1) / mask.sum(dim=-1)
+    return distance.mean(dim=-1)
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ _ANY = ("", "enable", "enabled", "on", "true", "1")
 _PROBE_SECONDS = 60.0
 _PROBE_CODE = "from pwm.tasks.rendering import _draw_test_picture; _draw_test_picture({backend!r})"
 _CURE = (
-    "install libegl1, libegl-mesa0 and libgl1-mesa-dri (Debian, Ubuntu), or libosmesa6, "
+    "install libegl1, libegl-mesa0, libgl1-mesa-dri and libopengl0 (Debian, Ubuntu), or libosmesa6, "
     "or run where there is a display; nothing but pictures needs it"
 )
 

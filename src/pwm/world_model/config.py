@@ -20,6 +20,11 @@ class WorldModelConfig:
     """Hidden layers of the dynamics F(z, a, e) and of the reward R(z, a, e)."""
     task_dim: int = 96
     """Width of the learned task embedding e; its norm never exceeds 1."""
+    embedding_init: float = 0.02
+    """Task embeddings start uniform in +- this, entry by entry."""
+    bias_init: float = 0.0
+    """Standard deviation of the encoder's first biases. Zero, TD-MPC2's choice, hides the length of an observation from
+    the LayerNorm that follows until training has grown them."""
     simnorm_group: int = 8
     """V of SimNorm (Eq. 4): the latent is `latent_dim / V` softmaxes of V entries each."""
     bins: int = 101
@@ -42,6 +47,9 @@ class PretrainConfig:
     """Slices per step, drawn uniformly over tasks, then over starts."""
     horizon: int = 16
     """Steps H of a slice: how far the latent is rolled out before it is compared with the data."""
+    short_horizons: tuple[int, ...] = ()
+    """Horizons trained first, each for an equal share of the updates, the full one last; the paper has none.
+    Shorter slices make larger batches, so that a batch always holds batch_size * horizon transitions."""
     rho: float = 0.99
     """Weight of step t is rho^t (the gamma of Eq. 10)."""
     latent_weight: float = 20.0
@@ -85,7 +93,7 @@ SIZES: dict[str, WorldModelConfig] = {
 
 
 def world_model_size(name: str, **overrides: object) -> WorldModelConfig:
-    """The architecture called `name` ("tiny", "small", "1", "5", "19", "48", "317"); raises PWMError for another name."""
+    """The architecture called `name`, one of `SIZES`; raises PWMError for another name."""
     if name not in SIZES:
         raise PWMError(f"--size {name}: no such size; choose one of {', '.join(SIZES)}")
     return replace(SIZES[name], **overrides)  # type: ignore[arg-type]

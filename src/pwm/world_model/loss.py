@@ -11,9 +11,7 @@ from pwm.world_model.config import PretrainConfig
 from pwm.world_model.model import WorldModel
 
 
-def world_model_loss(
-    model: WorldModel, batch: SliceBatch, config: PretrainConfig
-) -> tuple[Tensor, dict[str, Tensor]]:
+def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """Roll the latent out from the first observation and compare it with the encoded data and the real rewards.
 
     `sum_t rho^t [c_z mse(z_{t+1}, sg E(s_{t+1}, e)) + c_r CE(R(z_t, a_t, e), twohot(r_t))] / H`, mean over slices;

@@ -88,7 +88,10 @@ class WorldModel(nn.Module):
     def _initialise(self, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         init_truncated_normal(self, 0.02, generator)
-        self.embedding.uniform_(-0.02, 0.02, generator=generator)
+        width = self.config.embedding_init
+        self.embedding.uniform_(-width, width, generator=generator)
+        if self.config.bias_init:
+            self.encoder.linears[0].bias.normal_(0.0, self.config.bias_init, generator=generator)
         self.reward.linears[-1].weight.zero_()
 
     @torch.no_grad()

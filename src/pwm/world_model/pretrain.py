@@ -58,7 +58,11 @@ class Pretrainer:
             for task in store.tasks:
                 self.model.normalise_observations(task, *_moments(store, task, train[task]))
         self.model.to(device)
-        self.sampler = SliceSampler(store, config.horizon, config.batch_size, seed, device, train)
+        horizons = (*config.short_horizons, config.horizon)
+        if any(not 1 <= h <= config.horizon for h in horizons):
+            raise PWMError(f"short_horizons {config.short_horizons}: each must be from 1 to horizon {config.horizon}")
+        rows = config.batch_size * config.horizon
+        self.samplers = [SliceSampler(store, h, max(rows // h, 1), seed, device, train) for h in horizons]
         self.held_out = None
         if all(len(episodes) for episodes in held_out.values()):
             sampler = SliceSampler(store, config.horizon, _HELD_OUT_BATCH, seed + 1, device, held_out)
@@ -76,13 +80,17 @@ class Pretrainer:
         rate = config.learning_rate + (end - config.learning_rate) * step / max(config.updates - 1, 1)
         return rate * min(1.0, (step + 1) / (config.warmup + 1))
 
+    def sampler(self, step: int) -> SliceSampler:
+        """The source of the slices of update `step`: each horizon has an equal share of the updates, in order."""
+        return self.samplers[min(step * len(self.samplers) // self.config.updates, len(self.samplers) - 1)]
+
     def update(self) -> dict[str, Tensor]:
         """One gradient step on the next batch; returns its losses and gradient norm (before clipping)."""
         config = self.config
         rate = self.learning_rate(self.updates)
         for group, factor in zip(self.optimiser.param_groups, (config.encoder_scale, 1.0), strict=True):
             group["lr"] = rate * factor
-        loss, parts = world_model_loss(self.model, self.sampler.sample(self.updates), config)
+        loss, parts = world_model_loss(self.model, self.sampler(self.updates).sample(self.updates), config)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm)

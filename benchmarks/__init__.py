@@ -1,0 +1,1 @@
+"""What this library costs beside a plain PyTorch implementation of the same algorithm: `python -m benchmarks --help`."""

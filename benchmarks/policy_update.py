@@ -1,0 +1,126 @@
+"""One update of a fleet of policies in a frozen world model: seconds per update.
+
+The reference trains one policy at a time, so a fleet of N is measured against N times one of its updates. The library
+runs with its defaults, the paper's settings (the actor's input is detached there, not in the reference); it draws its
+start states from a store, the reference picks rows of a tensor.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+
+from benchmarks import workload
+from benchmarks.flops import policy_update_bytes, policy_update_flops
+from benchmarks.harness import compare, seconds
+from benchmarks.reference.convert import convert_actor, convert_critics, convert_world_model
+from benchmarks.reference.policy_update import PolicyTrainer
+from benchmarks.results import Context, Record, measured, skipped
+from pwm.data.store import EpisodeStore
+from pwm.policy.config import PolicyConfig
+from pwm.policy.learner import FleetLearner
+from pwm.world_model.config import world_model_size
+from pwm.world_model.model import WorldModel
+
+NAME = "policy_update"
+FLEETS = (1, 8, 30, 80)
+_QUICK_S = 9.0
+
+
+def run(context: Context, fleets: tuple[int, ...] = FLEETS, config: PolicyConfig | None = None) -> Iterator:
+    """Yields (name, record) for every size and fleet wanted."""
+    config = context.with_precision(config or PolicyConfig())
+    with workload.synthetic_store() as store:
+        for size in context.sizes:
+            if context.wants(f"{NAME}/{size}"):
+                yield from _size(context, size, store, fleets[:1] if context.quick else fleets, config)
+
+
+def _size(
+    context: Context, size: str, store: EpisodeStore, fleets: tuple[int, ...], config: PolicyConfig
+) -> Iterator[tuple[str, Record]]:
+    """All fleets of one size, the small ones first: they tell what the large ones would take."""
+    model = workload.world_model(world_model_size(size), store)
+    trainer = reference(model, store, config, context.device)
+    model.to(context.device).freeze()
+    per_member = None
+    for members in fleets:
+        name = context.name(NAME, size, str(members))
+        if not context.wants(name):
+            continue
+        needed, free = policy_update_bytes(model.config, config, members), _free_memory(context.device)
+        if needed > 0.8 * free:
+            yield name, skipped(context, f"would need about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free")
+            continue
+        budget = _QUICK_S if context.quick else context.budget_s
+        estimate = 3 * members * per_member if per_member else 0.0  # a warm-up and two rounds
+        if estimate > budget:
+            yield name, skipped(context, f"would take {estimate:.0f} s, the budget is {budget:.0f} s")
+            continue
+        record = _fleet(context, model, store, config, members, trainer, budget)
+        per_member = record["ours_s"] / members
+        yield name, record
+
+
+def _fleet(
+    context: Context,
+    model: WorldModel,
+    store: EpisodeStore,
+    config: PolicyConfig,
+    members: int,
+    trainer: Callable[[], object],
+    budget: float,
+) -> Record:
+    learner = workload.fleet(model, store, config, members, context.device)
+    cuda = context.device.type == "cuda"
+    if cuda:
+        learner.update()
+        torch.cuda.reset_peak_memory_stats(context.device)
+        seconds(learner.update, context.device)
+        peak = torch.cuda.max_memory_allocated(context.device)
+    result = compare(learner.update, trainer, context.device, budget_s=budget, reference_runs=members)
+    flops = policy_update_flops(model.config, config, members, model.observation_dim, model.action_dim)
+    shapes = {
+        "members": members,
+        "batch": config.batch_size,
+        "horizon": config.horizon,
+        "latent": model.config.latent_dim,
+        "observation": model.observation_dim,
+        "action": model.action_dim,
+    }
+    note = f"the reference is {members} x one policy" if members > 1 else "the reference is one policy"
+    return measured(context, result, flops, shapes, note=note, peak_memory_bytes=peak if cuda else None)
+
+
+def reference(
+    model: WorldModel, store: EpisodeStore, config: PolicyConfig, device: torch.device
+) -> Callable[[], object]:
+    """The reference's update of one policy, with the weights that the library's has at the start."""
+    learner: FleetLearner = workload.fleet(model, store, config, 1)
+    starts = learner.source.gather(torch.rand(1, 4096)).observations[0].to(device)
+    trainer = PolicyTrainer(
+        convert_world_model(model).to(device),
+        convert_actor(learner.actor, 0, config, model.config).to(device),
+        convert_critics(learner.critic, 0, config, model.config).to(device),
+        model.index(learner.tasks[0]),
+        replace(config),
+    )
+
+    def update() -> object:
+        return trainer.update(starts[torch.randint(len(starts), (config.batch_size,), device=device)])
+
+    return update
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes that a process may still take on this device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return 1024.0 * next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

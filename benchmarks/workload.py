@@ -1,0 +1,72 @@
+"""What the benchmarks work on: a synthetic store of MT30's shape, and world models with weights that matter."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pwm.data.starts import StartSource
+from pwm.data.store import EpisodeStore, open_store
+from pwm.data.writer import StoreWriter
+from pwm.policy.config import PolicyConfig
+from pwm.policy.learner import FleetLearner
+from pwm.world_model.config import WorldModelConfig
+from pwm.world_model.model import WorldModel
+
+TASKS, OBSERVATION_DIM, ACTION_DIM = 30, 24, 6
+
+
+@contextlib.contextmanager
+def synthetic_store(tasks: int = TASKS, episodes: int = 4, length: int = 64) -> Iterator[EpisodeStore]:
+    """A store of random episodes in a temporary folder; tasks differ in width, the widest are MT30's."""
+    random = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        with StoreWriter(Path(folder) / "store") as writer:
+            for k in range(tasks):
+                o, a = OBSERVATION_DIM - k % 10, ACTION_DIM - k % 5
+                writer.add_task(f"task-{k}", o, a, episode_length=length, action_repeat=2)
+                for _ in range(episodes):
+                    observations = random.normal(size=(length + 1, o)).astype(np.float32)
+                    actions = random.uniform(-1, 1, size=(length, a)).astype(np.float32)
+                    rewards = random.uniform(0, 2, size=length).astype(np.float32)
+                    writer.add_episode(f"task-{k}", observations, actions, rewards)
+        yield open_store(Path(folder) / "store")
+
+
+def world_model(config: WorldModelConfig, store: EpisodeStore, seed: int = 0) -> WorldModel:
+    """A world model for the tasks of a store, with weights large enough that every layer passes gradients on."""
+    dims = [(store[task].observation_dim, store[task].action_dim) for task in store.tasks]
+    model = WorldModel(config, store.tasks, [o for o, _ in dims], [a for _, a in dims], seed)
+    randomise(model, seed)
+    return model
+
+
+@torch.no_grad()
+def randomise(module: torch.nn.Module, seed: int) -> None:
+    """Matrices normal with variance 1 / inputs (biases, gains and embeddings off their initial values), seeded."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if name == "embedding":
+            parameter.copy_(noise / (2 * math.sqrt(parameter.shape[-1])))
+        elif parameter.ndim == 2:
+            parameter.copy_(noise / math.sqrt(parameter.shape[-1]))
+        else:
+            parameter.add_(0.1 * noise)
+
+
+def fleet(
+    model: WorldModel, store: EpisodeStore, config: PolicyConfig, members: int, device: torch.device | str = "cpu"
+) -> FleetLearner:
+    """A fleet of `members` policies that goes round the store's tasks, then round again with another seed."""
+    tasks = [store.tasks[k % len(store.tasks)] for k in range(members)]
+    seeds = [k // len(store.tasks) for k in range(members)]
+    follow = config.horizon if config.behaviour_weight > 0 else 0
+    source = StartSource(store, tasks, follow, device, widths=(model.observation_dim, model.action_dim))
+    return FleetLearner(model, source, config, seeds, device)

@@ -1,0 +1,53 @@
+"""`pwm evaluate`: a run's policies in the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from pwm.cli.parse import command_line, parse
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure all policies of a run in the simulator, beside random actions and the data.
+
+    Policies that were measured before, with the same episodes and seed, are skipped."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    episodes: int = 10
+    """Episodes per policy."""
+    seed: int = 0
+    """Seed that the episodes' own seeds are made from."""
+    film_seconds: float = 6.0
+    """Length of the film of each task, in the simulator's time; 0 makes none."""
+    device: str = "cpu"
+    """Where the policies run: auto, cpu, cuda or cuda:N. The simulator needs the CPU in any case."""
+    threads: int | None = None
+    """CPU threads; none leaves PyTorch's choice."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    args = parse(Evaluate, "evaluate", arguments)
+
+    from pwm.cli.main import STARTED
+    from pwm.cli.show import show_results
+    from pwm.evaluation.evaluate import evaluate_run
+    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
+    from pwm.runtime.run_folder import record_step, run_file
+    from pwm.runtime.stopwatch import Stopwatch
+
+    keep_freed_memory()
+    set_threads(args.threads)
+    clock, device = Stopwatch(args.run, STARTED), resolve_device(args.device)
+    results = evaluate_run(args.run, args.episodes, args.seed, args.film_seconds, device, clock)
+    if run_file(args.run).exists():
+        settings = {"evaluate": {"episodes": args.episodes, "seed": args.seed}}
+        record_step(args.run, "evaluate", settings, command=command_line("evaluate", arguments))
+    show_results(results)
+    print(f"Results in {args.run / 'results.json'}. Next: pwm report {args.run}")
+    return 0

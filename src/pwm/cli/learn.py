@@ -1,0 +1,84 @@
+"""`pwm learn`: policies from a frozen world model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pwm.cli.parse import command_line, parse, peek
+from pwm.policy.config import PolicyConfig, policy_preset
+from pwm.runtime.errors import PWMError
+
+
+@dataclass(frozen=True)
+class Learn:
+    """Learn one policy per task and seed inside a frozen world model, all as one batch.
+
+    The same command again resumes where it stopped."""
+
+    world_model: Path
+    """Run folder (or weights file) of the world model."""
+    task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])] = ()
+    """Tasks to learn; none means all that the model knows."""
+    seeds: int = 1
+    """Policies per task."""
+    seed: int = 0
+    """Seed of the first policy of each task; the others count on from it."""
+    preset: str = "as_paper"
+    """as_paper, or as_published (what the authors' code does); the settings below replace single fields of it."""
+    data: Path | None = None
+    """Folder of the episode store; none means the one that the world model was trained on."""
+    out: Path | None = None
+    """Run folder: policies go to OUT/policies; none means the world model's own run."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threads: int | None = None
+    """CPU threads; none leaves PyTorch's choice."""
+    verify: bool = True
+    """Read all data once before learning, and check checksums and that all numbers are finite."""
+    learning: PolicyConfig = PolicyConfig()
+
+
+def main(arguments: Sequence[str]) -> int:
+    preset = peek(arguments, "--preset", Learn.preset)
+    args = parse(Learn, "learn", arguments, preset=preset, learning=policy_preset(preset))
+
+    from pwm.cli import steps
+    from pwm.cli.main import STARTED
+    from pwm.data.store import open_store
+    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
+    from pwm.runtime.stopwatch import Stopwatch
+    from pwm.world_model.files import load_world_model
+
+    keep_freed_memory()
+    set_threads(args.threads)
+    if args.seeds < 1:
+        raise PWMError(f"--seeds {args.seeds}: learn at least one policy per task")
+    if args.out is None and args.world_model.is_file():
+        raise PWMError(f"--world-model {args.world_model} is a file; name a run folder, or add --out")
+    out = args.world_model if args.out is None else args.out
+    model = load_world_model(args.world_model, resolve_device(args.device))
+    tasks = tuple(dict.fromkeys(args.task)) or model.tasks
+    for task in tasks:
+        model.index(task)
+    store = open_store(args.data or _data_of(args.world_model), tasks, verify=args.verify)
+    command, clock = command_line("learn", arguments), Stopwatch(out, STARTED)
+    seeds = range(args.seed, args.seed + args.seeds)
+    steps.learn(model, store, out, tasks, args.learning, seeds, args.device, command=command, clock=clock)
+    print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
+    return 0
+
+
+def _data_of(world_model: Path) -> str:
+    """The data that a run's world model was trained on."""
+    from pwm.runtime.run_folder import read_run_file
+
+    run = world_model if world_model.is_dir() else world_model.parent.parent
+    path = read_run_file(run).get("data", {}).get("path")
+    if path is None:
+        raise PWMError(f"{run}: has no run.json that names its data; add --data DIR")
+    return str(path)

@@ -1,0 +1,73 @@
+"""`pwm`: finds the command, runs it, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+import time
+from collections.abc import Sequence
+
+from pwm.runtime.errors import PWMError
+
+STARTED = time.perf_counter()
+"""When this program began, as near as Python can tell; a run's first stage counts from here."""
+
+COMMANDS = {
+    "quickstart": "from data to evaluated policies and a report, all steps in one",
+    "pretrain": "train one world model on all tasks of a dataset",
+    "learn": "learn one policy per task inside a frozen world model",
+    "evaluate": "measure a run's policies in the simulator",
+    "report": "write a run's report, one HTML file",
+    "doctor": "say what works on this machine, and how fast",
+}
+
+_HELP = """usage: pwm COMMAND [OPTIONS]
+
+From logged experience, through one multi-task world model, to one policy per task.
+
+commands:
+{commands}
+
+pwm COMMAND --help   shows all options of a command with their defaults
+pwm --version        shows the version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    0: done. 2: wrong input, told in one line on stderr. 130: interrupted. Any other exception is a bug and is raised.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(arguments)
+    except PWMError as error:
+        print(f"pwm: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pwm: interrupted; the same command resumes where it stopped", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # the parser has said what it had to say
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
+
+
+def _run(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help", "help"):
+        print(_HELP.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())), end="")
+        return 0
+    if name == "--version":
+        from pwm import __version__
+
+        print(f"pwm {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
+        raise PWMError(f"{name}: no such command; {hint}")
+    return importlib.import_module(f"pwm.cli.{name}").main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Command lines to frozen dataclasses, and what several commands share."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def parse(command: type[T], name: str, arguments: Sequence[str], **defaults: Any) -> T:
+    """Build `command` from its flags, one per field, those of nested dataclasses without a prefix.
+
+    `defaults` replace the fields' own. Prints help and exits with 0 on --help; prints what is wrong and exits with 2.
+    """
+    import dataclasses
+
+    import tyro
+
+    missing = {f.name: tyro.MISSING for f in dataclasses.fields(command) if _required(f)}  # type: ignore[arg-type]
+    default = command(**(missing | defaults))
+    flags = (tyro.conf.OmitArgPrefixes,)
+    return tyro.cli(command, prog=f"pwm {name}", args=list(arguments), default=default, config=flags)
+
+
+def peek(arguments: Sequence[str], flag: str, default: str) -> str:
+    """The value of one flag before the rest is parsed, because other flags' defaults depend on it."""
+    value = default
+    for i, argument in enumerate(arguments):
+        if argument == flag and i + 1 < len(arguments):
+            value = arguments[i + 1]
+        elif argument.startswith(flag + "="):
+            value = argument[len(flag) + 1 :]
+    return value
+
+
+def command_line(name: str, arguments: Sequence[str]) -> str:
+    """The command as one would type it."""
+    return shlex.join(["pwm", name, *arguments])
+
+
+def _required(field: Any) -> bool:
+    import dataclasses
+
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -1,0 +1,56 @@
+"""`pwm pretrain`: one world model from a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pwm.cli.parse import command_line, parse, peek
+from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Train one world model on all tasks of a dataset. The same command again resumes where it stopped."""
+
+    data: Path
+    """Folder of the episode store."""
+    out: Path
+    """Run folder: the model goes to OUT/world_model."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to train on; none means all of the store's."""
+    size: str = "48"
+    """Architecture by name: tiny, small, or 1, 5, 19, 48, 317 (the paper's is 48). The flags of the model below
+    replace single widths of it."""
+    seed: int = 0
+    """Seed of initialisation, held-out episodes and batches."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    threads: int | None = None
+    """CPU threads; none leaves PyTorch's choice."""
+    verify: bool = True
+    """Read all data once before training, and check checksums and that all numbers are finite."""
+    model: WorldModelConfig = WorldModelConfig()
+    training: PretrainConfig = PretrainConfig()
+
+
+def main(arguments: Sequence[str]) -> int:
+    size = peek(arguments, "--size", Pretrain.size)
+    args = parse(Pretrain, "pretrain", arguments, size=size, model=world_model_size(size))
+
+    from pwm.cli import steps
+    from pwm.cli.main import STARTED
+    from pwm.data.store import open_store
+    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
+    from pwm.runtime.stopwatch import Stopwatch
+
+    keep_freed_memory()
+    set_threads(args.threads)
+    device = resolve_device(args.device)
+    store = open_store(args.data, args.tasks or None, verify=args.verify)
+    command = command_line("pretrain", arguments)
+    clock = Stopwatch(args.out, STARTED)
+    steps.pretrain(store, args.out, args.model, args.training, args.seed, device, command=command, clock=clock)
+    print(f"World model in {args.out}. Next: pwm learn --world-model {args.out} --task {' '.join(store.tasks)}")
+    return 0

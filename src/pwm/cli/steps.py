@@ -1,0 +1,167 @@
+"""The two steps of learning, as the commands, the quickstart and `import pwm` call them.
+
+They add to the rooms' own functions what makes a folder a run: run.json, the clock, and words about what is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pwm.data.store import EpisodeStore
+from pwm.policy.config import PolicyConfig
+from pwm.policy.deployed import Policy, load_policy, policy_path
+from pwm.policy.learn import learn as learn_policies
+from pwm.runtime.checkpoint import digest
+from pwm.runtime.device import resolve_device
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+from pwm.runtime.run_folder import read_run_file, record_step, refuse_changes
+from pwm.runtime.stopwatch import Stopwatch
+from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
+from pwm.world_model.files import load_world_model, world_model_path
+from pwm.world_model.model import WorldModel
+from pwm.world_model.pretrain import pretrain as pretrain_world_model
+
+
+def pretrain(
+    store: EpisodeStore,
+    out: PathLike,
+    model: WorldModelConfig | str = "48",
+    config: PretrainConfig | None = None,
+    seed: int = 0,
+    device: torch.device | str = "auto",
+    *,
+    command: str | None = None,
+    clock: Stopwatch | None = None,
+) -> WorldModel:
+    """Pre-train one world model on all tasks of `store` and leave it in the run folder `out`.
+
+    The same call again resumes, or returns the finished model. `model` is an architecture or the name of one
+    ("tiny", "small", "1", "5", "19", "48", "317"); `config` defaults to the paper's settings; `command` is what
+    run.json names as the way to do this again.
+
+    Raises:
+        PWMError: the data cannot be used, or `out` holds a world model of other data or settings.
+    """
+    device = resolve_device(device) if isinstance(device, str) else device
+    model = world_model_size(model) if isinstance(model, str) else model
+    config = config or PretrainConfig()
+    made_from = {"tasks": list(store.tasks), "seed": seed, "data": store.fingerprint()}
+    settings = {"model": model, "pretrain": config, "made_from": made_from}
+    weights = world_model_path(out)
+    checkpoint = weights.with_name("checkpoint.safetensors")
+    done = _updates(checkpoint)
+    if done:
+        refuse_changes(out, settings)
+    known = "pretrain" in read_run_file(out).get("config", {})
+    facts = {"command": command or _command(), "seed": seed, "data": _data(store), "tasks": _tasks(store)}
+    record_step(out, "pretrain", settings, **facts)
+    if known and done >= config.updates and weights.exists():
+        print(f"World model: skipped, pre-trained before ({done:,} updates, {weights})")
+        return load_world_model(weights, device)
+    if done:
+        print(f"World model: resumes after update {done:,} of {config.updates:,}")
+    with (clock or Stopwatch(out)).stage("pretrain"):
+        return pretrain_world_model(store, out, model, config, seed, device)
+
+
+def learn(
+    model: WorldModel | PathLike,
+    store: EpisodeStore,
+    out: PathLike | None = None,
+    tasks: Sequence[str] | None = None,
+    config: PolicyConfig | None = None,
+    seeds: Sequence[int] = (0,),
+    device: torch.device | str = "auto",
+    *,
+    command: str | None = None,
+    clock: Stopwatch | None = None,
+) -> list[Policy]:
+    """Learn one policy per task and seed in a frozen world model, all as one fleet, and leave them in the run `out`.
+
+    The same call again resumes, or returns the finished policies. `model` is a world model or the run folder that
+    holds it (then `out` defaults to that run); `tasks` defaults to all of the model's; `config` to the paper's.
+
+    Raises:
+        PWMError: a task is unknown to model or data, sizes differ between them, or `out` holds policies that were
+            learned with other settings.
+    """
+    device = resolve_device(device) if isinstance(device, str) else device
+    config = config or PolicyConfig()
+    if not isinstance(model, WorldModel):
+        out = model if out is None else out
+        model = load_world_model(model, device)
+    if out is None:
+        raise PWMError("learn: `out` is missing; name the run folder that the policies go to")
+    tasks, seeds = list(dict.fromkeys(tasks or model.tasks)), list(dict.fromkeys(seeds))
+    for task in tasks:
+        _check_fits(model, store, task)
+    made_in = {"world_model": digest(model.state_dict()), "data": store.fingerprint()}
+    settings = {"policy": config, "learn": {"tasks": tasks, "seeds": seeds, **made_in}}
+    files = [policy_path(out, task, seed) for task in tasks for seed in seeds]
+    done = _updates(Path(out) / "policies" / "checkpoint.safetensors")
+    if done:
+        refuse_changes(out, settings)
+    before = read_run_file(out)
+    facts: dict[str, Any] = {"command": command or _command()}
+    if before.get("data", {}).get("fingerprint") != store.fingerprint():
+        facts["data"] = _data(store)
+    if "pretrain" not in before.get("config", {}):  # a run of policies alone
+        facts |= {"seed": seeds[0], "tasks": _tasks(store, tasks)}
+    record_step(out, "learn", settings, **facts)
+    if "learn" in before.get("config", {}) and done >= config.updates and all(file.exists() for file in files):
+        print(f"Policies: skipped, {len(files)} learned before ({done:,} updates, {Path(out) / 'policies'})")
+        return [load_policy(file, device) for file in files]
+    if done:
+        print(f"Policies: resume after update {done:,} of {config.updates:,}")
+    with (clock or Stopwatch(out)).stage("learn"):
+        return learn_policies(model, store, out, tasks, config, seeds, device)
+
+
+def _updates(checkpoint: Path) -> int:
+    """Updates done at a checkpoint, from its header alone; 0 where there is none that can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint, framework="numpy") as file:
+            return int(json.loads((file.metadata() or {})["pwm"])["updates"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        return 0  # whoever loads it says what is wrong
+
+
+def _check_fits(model: WorldModel, store: EpisodeStore, task: str) -> None:
+    """Raise PWMError where model and data cannot be meant for each other, before run.json says that they are."""
+    row, data = model.index(task), store[task]
+    ours, theirs = (model.observation_dims[row], model.action_dims[row]), (data.observation_dim, data.action_dim)
+    if ours != theirs:
+        raise PWMError(
+            f"task {task}: the world model has (observation, action) sizes {ours}, the data {theirs}; "
+            "use the data that the model was trained on"
+        )
+
+
+def _data(store: EpisodeStore) -> dict[str, Any]:
+    return {
+        "path": str(store.path.resolve()),
+        "fingerprint": store.fingerprint(),
+        "episodes": sum(len(store[task].lengths) for task in store.tasks),
+        "transitions": sum(int(store[task].offsets[-1]) for task in store.tasks),
+    }
+
+
+def _tasks(store: EpisodeStore, tasks: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    names = ("id", "observation_dim", "action_dim", "episode_length", "action_repeat")
+    return [
+        {name: getattr(store[task], name) for name in names} for task in tasks or store.tasks if task in store.tasks
+    ]
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

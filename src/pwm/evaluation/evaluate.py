@@ -1,0 +1,225 @@
+"""Evaluating a run: all its policies in the real simulator, beside random actions and the data they learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pwm.data.store import open_store
+from pwm.evaluation.film import write_film
+from pwm.evaluation.random_policy import RandomPolicy
+from pwm.evaluation.results import Scores, read_results, results_path, task_entry
+from pwm.evaluation.rollout import Act, Episodes, run_episodes
+from pwm.policy.deployed import Policy, act_together, find_policies, load_policy
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike, sha256, write_json
+from pwm.runtime.metrics import MetricsLog
+from pwm.runtime.progress import Progress, progress
+from pwm.runtime.run_folder import read_run_file
+from pwm.runtime.stopwatch import Stopwatch
+from pwm.tasks.registry import get_task
+from pwm.tasks.spec import TaskSpec
+
+MAX_ENVIRONMENTS = 64
+"""Environments alive at one time; a simulator takes some megabytes each."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One policy of the run, and the environment it is to prove itself in."""
+
+    policy: Policy
+    digest: str
+    spec: TaskSpec
+
+
+def evaluate_run(
+    run: PathLike,
+    episodes: int = 10,
+    seed: int = 0,
+    film_seconds: float = 6.0,
+    device: torch.device | str = "cpu",
+    clock: Stopwatch | None = None,
+) -> dict[str, Any]:
+    """Measure every policy of a run folder over `episodes` real episodes, and return the content of its results.json.
+
+    All tasks and policies meet the same episode seeds, a function of `seed`. Policies of other tasks step side by
+    side; actions are the policies' means. Random actions run once per task. Data means come from the store that
+    run.json names, and are null where it is gone or has changed. Each task's first policy is filmed for `film_seconds`.
+
+    Writes `results.json` (after each group of policies: what is in it for the same policy file, episodes and seed is
+    not measured again), lines of phase "evaluation" to `metrics.jsonl`, and `films/<task>.webp`, or the
+    reason for its absence as "film_note".
+
+    Raises:
+        PWMError: no run, no policies, an unknown task, a policy of other sizes than its task, damaged files.
+    """
+    run = Path(run)
+    if episodes < 1 or seed < 0:
+        raise PWMError(f"episodes is {episodes} and seed {seed}: they must be at least 1 and 0")
+    if not run.is_dir():
+        raise PWMError(f"{run}: no such run folder; check the path")
+    results = read_results(run, episodes, seed)
+    members = [_member(path, device) for path in find_policies(run)]
+    clock = clock or Stopwatch(run)
+    evaluation = _Evaluation(run, members, results, clock)
+    evaluation.measure()
+    if film_seconds > 0:
+        evaluation.film(film_seconds)
+    evaluation.save()
+    return evaluation.results
+
+
+def episode_seeds(seed: int, episodes: int) -> list[int]:
+    """Seeds of the episodes of an evaluation; more episodes with the same seed begin with the same ones."""
+    return [int(x) for x in np.random.SeedSequence(seed).generate_state(episodes)]
+
+
+class _Evaluation:
+    """The evaluation under way; `results` is what results.json holds."""
+
+    def __init__(self, run: Path, members: Sequence[_Member], results: dict[str, Any], clock: Stopwatch) -> None:
+        self.run, self.members, self.results, self.clock = run, members, results, clock
+        self.seeds = episode_seeds(results["seed"], results["episodes"])
+        self.specs = {member.spec.id: member.spec for member in members}
+        self.data = {task: _data_means(run, task) for task in self.specs}
+        self.random: dict[str, Scores] = {t: x for t, x in results["random"].items() if t in self.specs}
+        self.scores: dict[tuple[str, int], Scores] = {}
+        for member in members:
+            before = results["tasks"].get(member.spec.id, {}).get("policies", {}).get(str(member.policy.seed))
+            if before is not None and before.get("sha256") == member.digest:
+                self.scores[member.spec.id, member.policy.seed] = before
+
+    def measure(self) -> None:
+        """Run the episodes that results.json does not have yet."""
+        known = [m for m in self.members if (m.spec.id, m.policy.seed) in self.scores]
+        todo = [m for m in self.members if m not in known]
+        tasks = [spec for spec in self.specs.values() if spec.id not in self.random]
+        if known:
+            names = ", ".join(f"{m.spec.id} seed {m.policy.seed}" for m in known)
+            print(f"Evaluation: skipped {len(known)} of {len(self.members)} policies, measured before ({names})")
+        if not todo and not tasks:
+            return
+        size = max(1, MAX_ENVIRONMENTS // len(self.seeds))
+        groups = [_split(tasks, size), _split(todo, size)]
+        steps = sum(self._steps([_spec(x) for x in group]) for kind in groups for group in kind)
+        with self.clock.stage("evaluate"), progress("Evaluation", steps) as bar, MetricsLog(self.run) as log:
+            for group in groups[0]:
+                for spec, scores in zip(group, self._play(group, lambda seeds, g=group: RandomPolicy(g, seeds), bar)):
+                    self.random[spec.id] = scores
+            for group in groups[1]:
+                act = act_together([member.policy for member in group])
+                played = self._play([member.spec for member in group], lambda seeds, act=act: act, bar)
+                for member, scores in zip(group, played):
+                    self._keep(member, scores, log)
+                self.save()
+
+    def film(self, seconds: float) -> None:
+        """Film the first policy of each task, where its film is not there yet; `seconds` of the simulator's time."""
+        first = {m.spec.id: m for m in reversed(self.members)}
+        first = {task: first[task] for task in self.specs}
+        todo = [task for task, m in first.items() if not self._filmed(m)]
+        if len(todo) < len(first):
+            print(f"Films: skipped {len(first) - len(todo)} of {len(first)}, made before")
+        if not todo:
+            return
+        with self.clock.stage("films"), progress("Films", len(todo)) as bar:
+            for task in todo:
+                member = first[task]
+                path, entry = self._film_path(task), self.results["tasks"][task]
+                path.unlink(missing_ok=True)  # one that is there shows another policy
+                note = write_film(path, member.spec, member.policy.act, self.seeds[0], seconds)
+                entry |= {"film": None if note else {"sha256": member.digest}, "film_note": note}
+                self.save()
+                bar.advance(1)
+
+    def save(self) -> None:
+        """Write results.json with everything measured so far."""
+        tasks = {}
+        for task in self.specs:
+            policies = {str(s): self.scores[t, s] for t, s in sorted(self.scores) if t == task}
+            if policies:
+                before = self.results["tasks"].get(task, {})
+                film = {name: before[name] for name in ("film", "film_note") if before.get(name)}
+                facts = {"episodes": len(self.seeds), "seed": self.results["seed"], "score": self.specs[task].score}
+                tasks[task] = task_entry(policies, self.random[task], self.seeds) | self.data[task] | facts | film
+        self.results |= {"wall_seconds": self.clock.wall_seconds(), "random": self.random, "tasks": tasks}
+        write_json(results_path(self.run), self.results)
+
+    def _play(self, specs: Sequence[TaskSpec], actor: Callable[[np.ndarray], Act], bar: Progress) -> list[Scores]:
+        """Scores of each of `specs` over all episodes; `actor` makes a policy for the seeds [specs, some episodes]."""
+        table = np.tile(np.array(self.seeds), (len(specs), 1))
+        parts: list[Episodes] = []
+        begin, done = bar.done, 0
+
+        def advance(step: int) -> None:
+            bar.advance(1)
+
+        for seeds in np.array_split(table, self._parts(specs), axis=1):
+            parts.append(run_episodes(specs, actor(seeds), seeds, advance))
+            done += max(spec.episode_length for spec in specs)
+            bar.advance(begin + done - bar.done)  # where all episodes ended early
+        scores: list[Scores] = [{"returns": x.tolist()} for x in np.concatenate([p.returns for p in parts], axis=1)]
+        for n, own in enumerate(scores):
+            success = [p.success[n] for p in parts if p.success is not None]
+            if success and np.isfinite(values := np.concatenate(success)).all():
+                own["success"] = values.tolist()
+        return scores
+
+    def _parts(self, specs: Sequence[TaskSpec]) -> int:
+        return -(-len(specs) * len(self.seeds) // MAX_ENVIRONMENTS)
+
+    def _steps(self, specs: Sequence[TaskSpec]) -> int:
+        return self._parts(specs) * max(spec.episode_length for spec in specs)
+
+    def _keep(self, member: _Member, scores: Scores, log: MetricsLog) -> None:
+        task, seed, updates = member.spec.id, member.policy.seed, member.policy.about.get("updates", 0)
+        self.scores[task, seed] = {"sha256": member.digest, "mean": float(np.mean(scores["returns"]))} | scores
+        values = {"return": float(np.mean(scores["returns"]))}
+        values["random_return"] = float(np.mean(self.random[task]["returns"]))
+        if "success" in scores:
+            values["success"] = float(np.mean(scores["success"]))
+        log.write("evaluation", updates, values, task, seed)
+
+    def _film_path(self, task: str) -> Path:
+        return self.run / "films" / f"{task}.webp"
+
+    def _filmed(self, member: _Member) -> bool:
+        film = self.results["tasks"].get(member.spec.id, {}).get("film")
+        return film == {"sha256": member.digest} and self._film_path(member.spec.id).is_file()
+
+
+def _member(path: Path, device: torch.device | str) -> _Member:
+    policy = load_policy(path, device)
+    spec = get_task(policy.task)
+    ours, theirs = (policy.observation_dim, policy.action_dim), (spec.observation_dim, spec.action_dim)
+    if ours != theirs:
+        raise PWMError(f"{path}: made for (observation, action) sizes {ours}, but task {spec.id} has {theirs}")
+    return _Member(policy, sha256(path), spec)
+
+
+def _data_means(run: Path, task: str) -> dict[str, float | None]:
+    """Mean return of the data and of its ten best episodes; null where the data are gone or changed."""
+    data = read_run_file(run).get("data", {})
+    try:
+        store = open_store(str(data.get("path")), [task])
+        if store.fingerprint() == data.get("fingerprint"):
+            returns = np.sort(store.returns(task)).astype(np.float64)
+            return {"data_mean": float(returns.mean()), "data_best10_mean": float(returns[-10:].mean())}
+        print(f"Evaluation: the data at {data['path']} have changed since; their means are left out")
+    except PWMError:
+        pass
+    return {"data_mean": None, "data_best10_mean": None}
+
+
+def _spec(x: TaskSpec | _Member) -> TaskSpec:
+    return x.spec if isinstance(x, _Member) else x
+
+
+def _split(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]

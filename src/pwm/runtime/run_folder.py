@@ -1,0 +1,90 @@
+"""run.json: what was done in a run folder, by which command, with which settings, on which data and machine."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pwm import __version__
+from pwm.runtime.config import machine, to_dict, versions
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike, read_json, write_json
+
+
+def run_file(run: PathLike) -> Path:
+    """Where a run folder describes itself."""
+    return Path(run) / "run.json"
+
+
+def read_run_file(run: PathLike) -> dict[str, Any]:
+    """The content of run.json; empty where there is none.
+
+    Raises:
+        PWMError: the file is damaged.
+    """
+    path = run_file(run)
+    record = read_json(path) if path.exists() else {}
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(name, {}), dict) for name in ("config", "commands", "data")
+    ):
+        raise PWMError(f"{path}: not the description of a run; the file is damaged, start with another --out")
+    return record
+
+
+def refuse_changes(run: PathLike, settings: Mapping[str, Any]) -> None:
+    """Raise PWMError, naming the field, where a section of run.json differs from the `settings` of the same name.
+
+    For steps that have already begun: what was started with one setting cannot go on with another.
+    """
+    recorded = read_run_file(run).get("config", {})
+    for section, now in settings.items():
+        before, now = recorded.get(section), to_dict(now)
+        if not isinstance(before, dict) or before == now:
+            continue
+        name = next(key for key in (*now, *before) if before.get(key) != now.get(key))
+        old, new = _short(before.get(name)), _short(now.get(name))
+        raise PWMError(
+            f"{run}: was started with {section}.{name} = {old}, now it is {new}; "
+            "use the same value, or another --out for a new run"
+        )
+
+
+def record_step(
+    run: PathLike,
+    step: str,
+    settings: Mapping[str, Any],
+    *,
+    command: str,
+    seed: int | None = None,
+    data: Mapping[str, Any] | None = None,
+    tasks: Sequence[Mapping[str, Any]] | None = None,
+) -> None:
+    """Merge one step into run.json; what earlier steps wrote and this one does not mention stays.
+
+    Args:
+        step: "pretrain", "learn" or "evaluate".
+        settings: section -> dataclass or dict, into "config".
+        command: how to do the step again; "command" joins those of all steps.
+        seed, data, tasks: replace the run's own where given.
+    """
+    record = read_run_file(run)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    commands = record.get("commands", {}) | {step: command}
+    given = {"seed": seed, "data": data, "tasks": tasks}
+    record = {"command": "", "created": now} | record | {name: x for name, x in given.items() if x is not None}
+    record |= {
+        "command": " && ".join(dict.fromkeys(commands.values())),
+        "commands": commands,
+        "versions": {"pwm": __version__} | versions(),
+        "machine": machine(),
+        "config": record.get("config", {}) | to_dict(dict(settings)),
+    }
+    if not run_file(run).exists() or record != read_run_file(run):
+        write_json(run_file(run), record)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,67 @@
+"""Start states: each member draws from its own task, uniformly; the best episodes."""
+
+import numpy as np
+import pytest
+import torch
+
+from pwm.data.starts import StartSource, best_episodes
+from pwm.data.store import open_store
+from pwm.data.writer import StoreWriter
+from pwm.runtime.errors import PWMError
+
+LENGTHS = {"narrow": (5, 1, 3), "wide": (4, 2)}
+DIMS = {"narrow": (2, 1), "wide": (4, 3)}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Every value tells its task, episode and step: task * 1000 + episode * 100 + step."""
+    path = tmp_path_factory.mktemp("starts") / "store"
+    with StoreWriter(path) as writer:
+        for number, (task, lengths) in enumerate(LENGTHS.items(), start=1):
+            o, a = DIMS[task]
+            writer.add_task(task, o, a, episode_length=6, action_repeat=2)
+            for e, steps in enumerate(lengths):
+                tags = (number * 1000 + e * 100 + np.arange(steps + 1)).astype(np.float32)
+                ends = (np.arange(steps) == steps - 1) & (e == 0)
+                observations, actions = np.repeat(tags[:, None], o, 1), np.repeat(tags[:-1, None], a, 1)
+                writer.add_episode(task, observations, actions, tags[:-1], ends)
+    return open_store(path)
+
+
+def grid(members, count=600):
+    return ((torch.arange(count) + 0.5) / count).expand(members, count)
+
+
+def test_members_draw_uniformly_from_their_own_task(store):
+    observations, actions = StartSource(store, ["wide", "narrow", "wide"]).gather(grid(3))
+    states = [2000, 2001, 2002, 2003, 2100, 2101], [*range(1000, 1005), 1100, *range(1200, 1203)]
+    for row, expected in enumerate(states):
+        values, counts = np.unique(observations[row, :, 0].numpy(), return_counts=True)
+        assert values.tolist() == expected
+        assert counts.max() - counts.min() <= 1
+    assert torch.equal(observations[0], observations[2])
+    assert torch.equal(actions[:, :, 0], observations[:, :, 0])
+    assert not observations[1, :, 2:].any() and not actions[1, :, 1:].any()
+
+
+def test_ends_of_the_unit_interval_and_padding(store):
+    observations, actions = StartSource(store, ["narrow"], widths=(7, 5)).gather(torch.tensor([[0.0, 1.0]]))
+    assert observations[0, :, 0].tolist() == [1000, 1202]
+    assert observations.shape == (1, 2, 7) and actions.shape == (1, 2, 5)
+
+
+def test_chosen_episodes_and_errors(store):
+    observations, _ = StartSource(store, ["narrow"], episodes={"narrow": np.array([2])}).gather(grid(1))
+    assert sorted(set(observations[0, :, 0].tolist())) == [1200, 1201, 1202]
+    with pytest.raises(PWMError, match="no episode to draw"):
+        StartSource(store, ["wide"], episodes={"wide": np.array([], int)})
+    with pytest.raises(PWMError, match="other"):
+        StartSource(store, ["other"])
+
+
+def test_best_episodes_have_the_highest_returns(store):
+    assert store.returns("narrow").tolist() == [5010.0, 1100.0, 3603.0]
+    assert best_episodes(store, "narrow", 0.67).tolist() == [0, 2]
+    assert best_episodes(store, "narrow", 0.01).tolist() == [0]
+    assert best_episodes(store, "narrow", 1.0).tolist() == [0, 1, 2]

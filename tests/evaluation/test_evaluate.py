@@ -1,0 +1,285 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import pwm.evaluation.evaluate as module
+from pwm.data.store import open_store
+from pwm.data.writer import StoreWriter
+from pwm.evaluation.evaluate import episode_seeds, evaluate_run
+from pwm.evaluation.random_policy import run_random_policy
+from pwm.evaluation.statistics import bootstrap_mean_ci
+from pwm.policy.config import PolicyConfig
+from pwm.policy.deployed import Policy, load_policy, policy_path
+from pwm.runtime.config import to_dict
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import write_json
+from pwm.runtime.metrics import read_metrics
+from pwm.tasks import registry
+from pwm.world_model.config import world_model_size
+
+
+@pytest.fixture
+def tasks(toy_spec, monkeypatch):
+    """Three registered toy tasks, and the environments that were made of them."""
+    made = []
+    specs = (
+        toy_spec("toy-a", 3, 2, 6, made=made),
+        toy_spec("toy-b", 2, 1, 9, made=made),
+        toy_spec("toy-s", 2, 1, 5, reports_success=True, made=made),
+    )
+    registry.list_tasks()
+    monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec for spec in specs})
+    return {spec.id: spec for spec in specs}, made
+
+
+def save_policy(run, spec, seed, level=0.0, weights=0):
+    """A policy with random weights whose actions lie around tanh(level)."""
+    about = {"kind": "policy", "task": spec.id, "seed": seed, "padded": [4, 3], "updates": 7}
+    about |= {"observation_dim": spec.observation_dim, "action_dim": spec.action_dim}
+    about |= {"model": to_dict(world_model_size("tiny")), "config": to_dict(PolicyConfig(actor_units=(8,)))}
+    policy = Policy(about)
+    generator = torch.Generator().manual_seed(weights)
+    for tensor in (*policy.parameters(), policy.context):
+        tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    policy.scale[: spec.observation_dim] = 1.0
+    policy.actor.net.biases[-1].fill_(level)
+    path = policy_path(run, spec.id, seed)
+    policy.save(path)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, tasks):
+    """A run folder with one policy for two tasks, and the data that it names."""
+    specs, _ = tasks
+    random = np.random.default_rng(0)
+    with StoreWriter(tmp_path / "store") as writer:
+        for task in ("toy-a", "toy-b"):
+            spec = specs[task]
+            writer.add_task(task, spec.observation_dim, spec.action_dim, spec.episode_length, 1)
+            for _ in range(12):
+                observations = random.normal(size=(6, spec.observation_dim))
+                writer.add_episode(task, observations, np.zeros((5, spec.action_dim)), random.normal(size=5))
+    store = open_store(tmp_path / "store")
+    folder = tmp_path / "run"
+    write_json(folder / "run.json", {"data": {"path": str(store.path), "fingerprint": store.fingerprint()}})
+    for task in ("toy-a", "toy-b"):
+        save_policy(folder, specs[task], 0)
+    return folder
+
+
+def play(spec, policy, seed):
+    """One episode, in the plainest way."""
+    env = spec.make()
+    observation, _ = env.reset(seed=seed)
+    total, over = 0.0, False
+    while not over:
+        observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
+        total, over = total + reward, terminated or truncated
+    return total
+
+
+def test_returns_are_those_of_a_plain_loop(run, tasks):
+    results = evaluate_run(run, 4, seed=3, film_seconds=0)
+    assert json.loads((run / "results.json").read_text()) == json.loads(json.dumps(results))
+    for task, entry in results["tasks"].items():
+        spec, policy = tasks[0][task], load_policy(policy_path(run, task, 0))
+        expected = [play(spec, policy, seed) for seed in entry["episode_seeds"]]
+        assert entry["policy_returns"] == pytest.approx(expected, abs=1e-4)
+        assert entry["policy_mean"] == pytest.approx(np.mean(expected), abs=1e-4)
+        assert entry["policy_ci"] == list(bootstrap_mean_ci(entry["policy_returns"]))
+        assert entry["random_mean"] == run_random_policy([spec], [entry["episode_seeds"]]).returns.mean()
+        assert (entry["episodes"], entry["seed"], entry["score"]) == (4, 3, "return")
+    assert results["wall_seconds"]["total"] >= results["wall_seconds"]["evaluate"] > 0
+
+
+def test_data_means(run):
+    store = open_store(run.parent / "store")
+    entry = evaluate_run(run, 1, film_seconds=0)["tasks"]["toy-a"]
+    returns = sorted(store.returns("toy-a").tolist())
+    assert entry["data_mean"] == pytest.approx(np.mean(returns))
+    assert entry["data_best10_mean"] == pytest.approx(np.mean(returns[-10:]))
+    assert entry["data_best10_mean"] > entry["data_mean"]
+
+
+def test_data_that_are_gone_or_changed_give_null(run, capsys):
+    manifest = run.parent / "store" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    entry = evaluate_run(run, 1, film_seconds=0)["tasks"]["toy-a"]
+    assert entry["data_mean"] is None and entry["data_best10_mean"] is None
+    assert "have changed" in capsys.readouterr().out
+    shutil.rmtree(run.parent / "store")
+    assert evaluate_run(run, 1, film_seconds=0)["tasks"]["toy-b"]["data_mean"] is None
+    (run / "run.json").unlink()
+    assert evaluate_run(run, 1, film_seconds=0)["tasks"]["toy-b"]["data_mean"] is None
+
+
+def test_the_grouping_changes_nothing(run, tasks, monkeypatch):
+    specs, made = tasks
+    save_policy(run, specs["toy-a"], 1, weights=1)
+    whole = evaluate_run(run, 5, film_seconds=0)
+    alive = []
+    monkeypatch.setattr(module, "MAX_ENVIRONMENTS", 3)
+    monkeypatch.setattr(module, "run_episodes", count_environments(module.run_episodes, alive))
+    (run / "results.json").unlink()
+    small = evaluate_run(run, 5, film_seconds=0)
+    for task in whole["tasks"]:
+        assert small["tasks"][task]["policy_returns"] == pytest.approx(whole["tasks"][task]["policy_returns"], abs=1e-5)
+        assert small["tasks"][task]["random_mean"] == whole["tasks"][task]["random_mean"]
+    assert max(alive) <= 3 and sum(alive) == 5 * 5
+
+
+def count_environments(run_episodes, alive):
+    def counted(specs, act, seeds, *more):
+        alive.append(seeds.size)
+        return run_episodes(specs, act, seeds, *more)
+
+    return counted
+
+
+def test_what_was_measured_is_skipped(run, tasks, capsys):
+    specs, made = tasks
+    first = evaluate_run(run, 2, film_seconds=0)
+    assert "skipped" not in capsys.readouterr().out
+    lines = read_metrics(run)
+    count = len(made)
+    assert evaluate_run(run, 2, film_seconds=0) == first
+    assert len(made) == count and read_metrics(run) == lines
+    assert "skipped 2 of 2 policies" in capsys.readouterr().out
+
+    save_policy(run, specs["toy-b"], 0, weights=5)
+    second = evaluate_run(run, 2, film_seconds=0)
+    assert "skipped 1 of 2 policies, measured before (toy-a seed 0)" in capsys.readouterr().out
+    assert len(made) == count + 2  # two episodes of the new policy; the random one is known
+    assert second["tasks"]["toy-a"] == first["tasks"]["toy-a"]
+    assert second["tasks"]["toy-b"]["policy_mean"] != first["tasks"]["toy-b"]["policy_mean"]
+
+    for episodes, seed in ((3, 0), (3, 1)):
+        results = evaluate_run(run, episodes, seed, film_seconds=0)
+        assert len(results["tasks"]["toy-a"]["policy_returns"]) == episodes
+        assert "skipped" not in capsys.readouterr().out
+
+
+def test_an_interrupted_evaluation_keeps_what_it_has(run, tasks, monkeypatch, capsys):
+    specs, made = tasks
+    monkeypatch.setattr(module, "MAX_ENVIRONMENTS", 2)  # one policy at a time
+    whole = evaluate_run(run, 2, film_seconds=0)
+    (run / "results.json").unlink()
+    original, calls = module.run_episodes, []
+
+    def fail_at_the_last(*args):
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(module, "run_episodes", fail_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(run, 2, film_seconds=0)
+    assert list(json.loads((run / "results.json").read_text())["tasks"]) == ["toy-a"]
+    monkeypatch.setattr(module, "run_episodes", original)
+    count = len(made)
+    capsys.readouterr()
+    assert evaluate_run(run, 2, film_seconds=0)["tasks"] == whole["tasks"]
+    assert len(made) == count + 2 and "toy-a seed 0" in capsys.readouterr().out
+
+
+def test_several_seeds_are_strata(run, tasks):
+    for seed, level in ((0, -30.0), (1, 30.0)):  # far apart
+        save_policy(run, tasks[0]["toy-a"], seed, level)
+    entry = evaluate_run(run, 8, film_seconds=0)["tasks"]["toy-a"]
+    means = [np.mean(scores["returns"]) for scores in entry["policies"].values()]
+    assert list(entry["policies"]) == ["0", "1"] and len(entry["policy_returns"]) == 16
+    assert entry["policy_mean"] == pytest.approx(np.mean(means))
+    low, high = entry["policy_ci"]
+    assert low < entry["policy_mean"] < high
+    loose = bootstrap_mean_ci(entry["policy_returns"])
+    assert high - low < 0.5 * (loose[1] - loose[0])  # what lies between the seeds does not widen it
+
+
+def test_success_stands_beside_the_return(run, tasks):
+    spec = tasks[0]["toy-s"]
+    save_policy(run, spec, 0)
+    entry = evaluate_run(run, 2, film_seconds=0)["tasks"]["toy-s"]
+    assert entry["score"] == "success" and entry["data_mean"] is None
+    assert (entry["policy_success_mean"], entry["policy_success_ci"]) == (1.0, [1.0, 1.0])  # it holds at odd steps
+    assert entry["random_success_mean"] == 1.0
+    assert entry["policy_mean"] == pytest.approx(np.mean(entry["policy_returns"]))
+    [line] = [line for line in read_metrics(run) if line.get("task") == "toy-s"]
+    assert line["success"] == 1.0
+
+
+def test_metrics_lines(run):
+    results = evaluate_run(run, 2, film_seconds=0)
+    lines = [line for line in read_metrics(run) if line["phase"] == "evaluation"]
+    assert [(line["task"], line["seed"], line["step"]) for line in lines] == [("toy-a", 0, 7), ("toy-b", 0, 7)]
+    for line in lines:
+        assert line["return"] == pytest.approx(results["tasks"][line["task"]]["policy_mean"])
+        assert line["random_return"] == pytest.approx(results["tasks"][line["task"]]["random_mean"])
+
+
+def test_films(run, tasks, monkeypatch, capsys):
+    evaluate_run(run, 1, film_seconds=0.2)
+    film = run / "films" / "toy-a.webp"
+    before = film.read_bytes()
+    assert before[8:12] == b"WEBP"
+    capsys.readouterr()
+    evaluate_run(run, 1, film_seconds=0.2)
+    assert "Films: skipped 2 of 2" in capsys.readouterr().out
+    save_policy(run, tasks[0]["toy-a"], 0, weights=3)
+    film.write_bytes(b"of the old policy")
+    evaluate_run(run, 1, film_seconds=0.2)
+    assert "Films: skipped 1 of 2" in capsys.readouterr().out and film.read_bytes()[8:12] == b"WEBP"
+
+
+def test_why_there_is_no_film(run, tasks, monkeypatch):
+    monkeypatch.setattr(module, "write_film", lambda *args: "no OpenGL here")
+    entry = evaluate_run(run, 1)["tasks"]["toy-a"]
+    assert entry["film_note"] == "no OpenGL here" and "film" not in entry
+    monkeypatch.undo()
+    registry.list_tasks()
+    monkeypatch.setattr(registry, "_tasks", registry._tasks | tasks[0])
+    entry = evaluate_run(run, 1, film_seconds=0.2)["tasks"]["toy-a"]  # tried again, now it works
+    assert "film_note" not in entry and (run / "films" / "toy-a.webp").is_file()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"tasks": []}',
+        '{"tasks": {"a": 1}, "random": {}, "episodes": 2, "seed": 0}',
+        '{"tasks": {"a": {"policies": {"0": {"returns": [1.0]}}}, "b": 1}, "random": {}, "episodes": 2, "seed": 0}',
+        '{"tasks": {}, "random": {"toy-a": {"returns": [1.0, null]}}, "episodes": 2, "seed": 0}',
+        '{"tasks": {}, "random": {"toy-a": {"returns": [1, 2], "success": [1]}}, "episodes": 2, "seed": 0}',
+    ],
+)
+def test_damaged_results(run, text):
+    (run / "results.json").write_text(text)
+    with pytest.raises(PWMError, match=r"results.json: .*delete the file and run `pwm evaluate` again$"):
+        evaluate_run(run, 2, film_seconds=0)
+
+
+def test_wrong_input(run, tasks, toy_spec, tmp_path):
+    for arguments in ({"episodes": 0}, {"seed": -1}):
+        with pytest.raises(PWMError, match="at least 1 and 0"):
+            evaluate_run(run, **arguments)
+    with pytest.raises(PWMError, match="nowhere: no such run folder"):
+        evaluate_run(tmp_path / "nowhere")
+    with pytest.raises(PWMError, match="store: no policies in this run"):
+        evaluate_run(tmp_path / "store")
+    save_policy(run, toy_spec("toy-b", 1, 1), 0)
+    with pytest.raises(PWMError, match=r"seed0.*sizes \(1, 1\), but task toy-b has \(2, 1\)"):
+        evaluate_run(run)
+    save_policy(run, toy_spec("a-toy-unknown"), 0)
+    with pytest.raises(PWMError, match="unknown task 'a-toy-unknown'"):
+        evaluate_run(run)
+
+
+def test_more_episodes_begin_with_the_same_ones():
+    assert episode_seeds(0, 20)[:10] == episode_seeds(0, 10) != episode_seeds(1, 10)
+    assert len(set(episode_seeds(0, 100))) == 100 and max(episode_seeds(0, 100)) < 2**32

@@ -1,0 +1,135 @@
+"""Pre-training: it learns, resumes to the same bits, and refuses what does not belong together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pwm.data.store import open_store
+from pwm.data.writer import StoreWriter
+from pwm.runtime.errors import PWMError
+from pwm.runtime.metrics import read_metrics
+from pwm.world_model.config import PretrainConfig, world_model_size
+from pwm.world_model.files import load_world_model, world_model_path
+from pwm.world_model.pretrain import Pretrainer, pretrain
+
+MODEL = world_model_size("tiny")
+CONFIG = PretrainConfig(
+    updates=8,
+    short_horizons=(2,),
+    batch_size=16,
+    horizon=3,
+    held_out=0.25,
+    evaluate_every=4,
+    checkpoint_every=3,
+    normalise_observations=True,
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A point that drifts with the action and is rewarded for its position."""
+    path = tmp_path_factory.mktemp("pretrain") / "store"
+    random = np.random.default_rng(0)
+    with StoreWriter(path) as writer:
+        for task, a in (("one", 1), ("two", 2)):
+            writer.add_task(task, 2, a, episode_length=20, action_repeat=1)
+            for _ in range(8):
+                actions = random.uniform(-1, 1, size=(20, a)).astype(np.float32)
+                x = np.concatenate(([0.0], 0.3 * actions.sum(1).cumsum())).astype(np.float32)
+                writer.add_episode(task, np.stack((x, -x), 1), actions, np.abs(x[:-1]))
+    return open_store(path)
+
+
+def test_the_loss_falls_and_rewards_are_foretold(store):
+    config = replace(CONFIG, updates=150, learning_rate=3e-3, final_learning_rate=1e-4, warmup=10, batch_size=64)
+    trainer = Pretrainer(store, MODEL, config)
+    losses = [float(trainer.update()["loss"]) for _ in range(150)]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+    measured = trainer.measure()
+    assert measured["foresight/one"] > 0.8 and "held_out_latent_loss" in measured
+
+
+def test_learning_rate_schedule(store):
+    trainer = Pretrainer(store, MODEL, replace(CONFIG, updates=11, warmup=1, final_learning_rate=0.0))
+    rates = [trainer.learning_rate(step) for step in range(11)]
+    assert rates[0] == pytest.approx(1.5e-4) and rates[5] == pytest.approx(1.5e-4) and rates[10] == 0.0
+    assert Pretrainer(store, MODEL, CONFIG).learning_rate(7) == CONFIG.learning_rate
+    trainer.update()
+    assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(0.3 * rates[0])
+
+
+def test_observations_are_normalised_by_the_training_episodes(store):
+    trainer = Pretrainer(store, MODEL, CONFIG)
+    observations = trainer.sampler(0).sample(0).observations[:, :, :2]
+    scaled = observations * trainer.model.observation_scale[0] - trainer.model.observation_shift[0]
+    assert scaled.abs().mean() < 3
+    plain = Pretrainer(store, MODEL, replace(CONFIG, normalise_observations=False)).model
+    assert torch.equal(plain.observation_scale, torch.ones(2, 2)) and not plain.observation_shift.any()
+
+
+def test_short_horizons_come_first_with_as_many_transitions(store):
+    trainer = Pretrainer(store, MODEL, replace(CONFIG, updates=6, batch_size=4, horizon=8, short_horizons=(2, 4)))
+    shapes = [trainer.sampler(step).sample(step).rewards.shape for step in range(7)]
+    assert shapes == [(2, 16), (2, 16), (4, 8), (4, 8), (8, 4), (8, 4), (8, 4)]
+    with pytest.raises(PWMError, match="short_horizons"):
+        Pretrainer(store, MODEL, replace(CONFIG, short_horizons=(9,)))
+
+
+def test_resume_equals_uninterrupted(store, tmp_path, monkeypatch):
+    whole = pretrain(store, tmp_path / "a", MODEL, CONFIG)
+    update, calls = Pretrainer.update, []
+
+    def stop_at_fifth(self):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return update(self)
+
+    monkeypatch.setattr(Pretrainer, "update", stop_at_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(store, tmp_path / "b", MODEL, CONFIG)
+    assert not world_model_path(tmp_path / "b").exists()
+    resumed = pretrain(store, tmp_path / "b", MODEL, CONFIG)
+    assert len(calls) == 5 + 5  # from the checkpoint at update 3
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    assert [line["step"] for line in read_metrics(tmp_path / "b")] == [8]
+    finished = pretrain(store, tmp_path / "b", MODEL, CONFIG)
+    assert len(calls) == 10 and torch.equal(finished.embedding, resumed.embedding)
+
+
+def test_other_settings_or_data_are_refused(store, tmp_path):
+    pretrain(store, tmp_path, MODEL, CONFIG)
+    with pytest.raises(PWMError, match="another settings"):
+        pretrain(store, tmp_path, MODEL, replace(CONFIG, rho=0.5))
+    with pytest.raises(PWMError, match="another seed"):
+        pretrain(store, tmp_path, MODEL, CONFIG, seed=1)
+    with pytest.raises(PWMError, match="another model"):
+        pretrain(store, tmp_path, world_model_size("tiny", task_dim=4), CONFIG)
+
+
+def test_world_model_file_round_trip_and_damage(store, tmp_path):
+    model = pretrain(store, tmp_path, MODEL, CONFIG)
+    loaded = load_world_model(tmp_path)
+    assert loaded.tasks == ("one", "two") and loaded.action_dims == (1, 2)
+    for a, b in zip(model.state_dict().values(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    path = world_model_path(tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(PWMError, match="safetensors"):
+        load_world_model(tmp_path)
+    with pytest.raises(PWMError, match="run `pwm pretrain"):
+        load_world_model(tmp_path.parent)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pretrainer, "update", lambda self: _broken(self))
+
+    def _broken(trainer):
+        trainer.updates += 1
+        return {"loss": torch.tensor(float("nan")), "grad_norm": torch.tensor(1.0)}
+
+    with pytest.raises(PWMError, match="lower learning_rate"):
+        pretrain(store, tmp_path, MODEL, CONFIG)
