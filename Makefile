@@ -14,13 +14,15 @@ VENV_READY := .venv/.ready
 SETUP_READY := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lock clean
+.PHONY: help setup quickstart test bench bench-quick lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make setup        install everything into this checkout (once; again when requirements.lock changes)"
 	@echo "make quickstart   set up, then learn policies from the bundled sample, up to a report"
 	@echo "make test         ruff check, ruff format --check, pytest"
+	@echo "make bench        measure speed beside the reference in benchmarks/; options: BENCH='--threads 1 --only sampler'"
+	@echo "make bench-quick  policy and world-model updates only, under a minute"
 	@echo "make lock         write requirements.lock anew from pyproject.toml"
 	@echo "make clean        remove the environments and caches (runs/ stays)"
 
@@ -33,6 +35,12 @@ test: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/python -m pytest
+
+bench: setup
+	.venv/bin/python -m benchmarks $(BENCH)
+
+bench-quick: setup
+	.venv/bin/python -m benchmarks --quick $(BENCH)
 
 lock: $(UV_READY)
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --extra dev \

@@ -1,1 +1,1 @@
-"""What this library costs beside a plain PyTorch implementation of the same algorithm: `python -m benchmarks --help`."""
+"""What this library costs beside a plain PyTorch form of the same algorithm: `python -m benchmarks --help`."""

@@ -11,48 +11,61 @@ from benchmarks import workload
 from benchmarks.flops import action_flops
 from benchmarks.harness import compare
 from benchmarks.reference.convert import convert_actor, convert_world_model
+from benchmarks.reference.networks import WorldModel as ReferenceModel
 from benchmarks.results import Context, Record, measured
 from pwm.policy.config import PolicyConfig
 from pwm.policy.deployed import Policy, export_policies
+from pwm.policy.learner import FleetLearner
 from pwm.world_model.config import world_model_size
 
 NAME = "action_latency"
 OBSERVATIONS = (1, 64)
+Act = Callable[[np.ndarray], np.ndarray]
 
 
 def run(context: Context) -> Iterator[tuple[str, Record]]:
     """Yields (name, record) for every size and number of observations wanted."""
     if context.quick:
         return
-    with workload.synthetic_store(tasks=2) as store:
-        for size in context.sizes:
-            if not context.wants(f"{NAME}/{size}"):
-                continue
-            config = PolicyConfig()
-            model = workload.world_model(world_model_size(size), store)
-            policy, reference = pair(model, store, config, context.device)
-            for count in OBSERVATIONS:
-                name = context.name(NAME, size, str(count))
-                if context.wants(name):
-                    observations = np.random.default_rng(0).normal(size=(count, policy.observation_dim))
-                    x = observations.astype(np.float32)
-                    result = compare(lambda x=x: policy.act(x), lambda x=x: reference(x), context.device, rounds=40)
-                    flops = action_flops(model.config, config, count, model.observation_dim, model.action_dim)
-                    shapes = {"observations": count, "observation": policy.observation_dim}
-                    yield name, measured(context, result, flops, shapes)
+    for size in context.sizes:
+        names = [(context.name(NAME, size, str(count)), count) for count in OBSERVATIONS]
+        names = [(name, count) for name, count in names if context.wants(name)]
+        if not names:
+            continue
+        config = PolicyConfig()
+        task, widths = next(iter(workload.MT30.items()))
+        (policy,), (reference,) = deployed({task: widths}, size, config, context.device)
+        for name, count in names:
+            x = np.random.default_rng(0).normal(size=(count, widths[0])).astype(np.float32)
+            result = compare(lambda: policy.act(x), lambda: reference(x), context.device, rounds=40)  # noqa: B023
+            flops = action_flops(world_model_size(size), config, count, *widths)
+            yield name, measured(context, result, flops, {"observations": count, "observation": widths[0]})
 
 
-def pair(model, store, config: PolicyConfig, device: torch.device) -> tuple[Policy, Callable]:
-    """A deployed policy and a function that gives the same actions with the reference's networks."""
-    theirs = convert_world_model(model).to(device)
-    model.freeze()
-    learner = workload.fleet(model, store, config, 1)
-    actor = convert_actor(learner.saved_actor, 0, config, model.config).to(device)
-    task = torch.tensor([model.index(learner.tasks[0])], device=device)
+def deployed(
+    sizes: dict[str, tuple[int, int]], size: str, config: PolicyConfig, device: torch.device
+) -> tuple[list[Policy], list[Act]]:
+    """Untrained policies for tasks of these widths, and functions that act alike with the reference's networks."""
+    with workload.synthetic_store(sizes, episodes=2, length=config.horizon) as store:
+        model = workload.world_model(world_model_size(size), store)
+        theirs = convert_world_model(model).to(device)
+        learner = workload.fleet(model.freeze(), store, config, len(sizes))
+        policies = [policy.to(device) for policy in export_policies(learner)]
+        acts = [_reference(theirs, learner, k, device) for k in range(len(sizes))]
+    return policies, acts
+
+
+def _reference(theirs: ReferenceModel, learner: FleetLearner, member: int, device: torch.device) -> Act:
+    model = learner.model
+    actor = convert_actor(learner.saved_actor, member, learner.config, model.config).to(device)
+    row = model.index(learner.tasks[member])
+    task, actions = torch.tensor([row], device=device), model.action_dims[row]
 
     @torch.no_grad()
     def act(observations: np.ndarray) -> np.ndarray:
-        latent = theirs.encode(torch.from_numpy(observations).to(device), task)
-        return actor.mean(latent).cpu().numpy()
+        wide = np.zeros((len(observations), model.observation_dim), np.float32)
+        wide[:, : observations.shape[1]] = observations
+        latent = theirs.encode(torch.from_numpy(wide).to(device), task)
+        return actor.mean(latent).cpu().numpy()[:, :actions]
 
-    return export_policies(learner)[0].to(device), act
+    return act

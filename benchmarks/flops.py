@@ -64,7 +64,9 @@ def world_model_update_flops(
     return total + 3 * mlp_flops(tasks, (model.task_dim, first))
 
 
-def action_flops(model: WorldModelConfig, config: PolicyConfig, rows: int, observation_dim: int, action_dim: int) -> int:
+def action_flops(
+    model: WorldModelConfig, config: PolicyConfig, rows: int, observation_dim: int, action_dim: int
+) -> int:
     """Deterministic actions for `rows` observations: encoder and actor forward."""
     z = model.latent_dim
     encoder = mlp_flops(rows, (observation_dim, *model.encoder_units, z))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.table import Table
 
 from benchmarks.harness import Comparison, matrix_peak
@@ -47,14 +48,6 @@ class Context:
     def dtype(self) -> torch.dtype:
         """Number format of the library's large matrix products."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
-
-    def with_precision(self, config: Any) -> Any:
-        """Settings with this precision; raises PWMError where they have no such choice."""
-        if any(field.name == "precision" for field in dataclasses.fields(config)):
-            return dataclasses.replace(config, precision=self.precision)
-        if self.precision != "float32":
-            raise PWMError(f"--precision {self.precision}: {type(config).__name__} knows float32 only")
-        return config
 
 
 def measured(context: Context, result: Comparison, flops: int | None, shapes: Record, **more: Any) -> Record:
@@ -98,14 +91,13 @@ def merge(path: Path, name: str, record: Record) -> None:
 
 
 def table(records: dict[str, Record]) -> Table:
-    """A rich table, one row per record."""
-    out = Table(title="ours against the reference implementation in benchmarks/reference")
-    out.add_column("benchmark")
+    """A rich table, one row per record that was measured."""
+    out = Table(title="ours beside the reference implementation of benchmarks/reference", box=box.SIMPLE_HEAD)
+    out.add_column("benchmark", no_wrap=True)
     for column in ("ours", "reference", "ratio", "quartiles", "GFLOP", "of peak"):
-        out.add_column(column, justify="right")
+        out.add_column(column, justify="right", no_wrap=True)
     for name, record in records.items():
         if "skipped" in record:
-            out.add_row(name, f"[dim]skipped: {record['skipped']}[/dim]")
             continue
         ratio, flops, share = record.get("ratio"), record.get("flops"), record.get("share_of_peak")
         out.add_row(
@@ -118,6 +110,11 @@ def table(records: dict[str, Record]) -> Table:
             f"{share:.0%}" if share else "",
         )
     return out
+
+
+def reasons(records: dict[str, Record]) -> list[str]:
+    """One line per record that was not measured."""
+    return [f"{name}: skipped, {record['skipped']}" for name, record in records.items() if "skipped" in record]
 
 
 def duration(seconds: float | None) -> str:

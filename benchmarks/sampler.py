@@ -39,7 +39,8 @@ def run(
             return sampler.sample(step)
 
         random = np.random.default_rng(0)
-        result = compare(ours, lambda: one_by_one(store, horizon, slices, random, context.device), context.device)
+        naive = lambda: one_by_one(store, horizon, slices, random, context.device)  # noqa: E731
+        result = compare(ours, naive, context.device, budget_s=min(context.budget_s, 30.0))
         transitions = len(store.tasks) * episodes * length
         shapes = {"slices": slices, "horizon": horizon, "tasks": len(store.tasks), "transitions": transitions}
         more = {}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from pwm.data.starts import StartSource
 from pwm.data.store import EpisodeStore, open_store
 from pwm.data.writer import StoreWriter
 from pwm.policy.config import PolicyConfig
@@ -19,23 +18,25 @@ from pwm.policy.learner import FleetLearner
 from pwm.world_model.config import WorldModelConfig
 from pwm.world_model.model import WorldModel
 
-TASKS, OBSERVATION_DIM, ACTION_DIM = 30, 24, 6
+MT30 = {f"task-{k}": (24 - k % 10, 6 - k % 5) for k in range(30)}
+"""Thirty tasks and their (observation, action) widths; the widest have MT30's."""
 
 
 @contextlib.contextmanager
-def synthetic_store(tasks: int = TASKS, episodes: int = 4, length: int = 64) -> Iterator[EpisodeStore]:
-    """A store of random episodes in a temporary folder; tasks differ in width, the widest are MT30's."""
+def synthetic_store(
+    sizes: Mapping[str, tuple[int, int]] = MT30, episodes: int = 4, length: int = 64
+) -> Iterator[EpisodeStore]:
+    """A store of random episodes in a temporary folder, for tasks of these (observation, action) widths."""
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         with StoreWriter(Path(folder) / "store") as writer:
-            for k in range(tasks):
-                o, a = OBSERVATION_DIM - k % 10, ACTION_DIM - k % 5
-                writer.add_task(f"task-{k}", o, a, episode_length=length, action_repeat=2)
+            for task, (o, a) in sizes.items():
+                writer.add_task(task, o, a, episode_length=length, action_repeat=2)
                 for _ in range(episodes):
                     observations = random.normal(size=(length + 1, o)).astype(np.float32)
                     actions = random.uniform(-1, 1, size=(length, a)).astype(np.float32)
                     rewards = random.uniform(0, 2, size=length).astype(np.float32)
-                    writer.add_episode(f"task-{k}", observations, actions, rewards)
+                    writer.add_episode(task, observations, actions, rewards)
         yield open_store(Path(folder) / "store")
 
 
@@ -67,6 +68,4 @@ def fleet(
     """A fleet of `members` policies that goes round the store's tasks, then round again with another seed."""
     tasks = [store.tasks[k % len(store.tasks)] for k in range(members)]
     seeds = [k // len(store.tasks) for k in range(members)]
-    follow = config.horizon if config.behaviour_weight > 0 else 0
-    source = StartSource(store, tasks, follow, device, widths=(model.observation_dim, model.action_dim))
-    return FleetLearner(model, source, config, seeds, device)
+    return FleetLearner(model, store, tasks, seeds, config, device)

@@ -22,7 +22,7 @@ from pwm.world_model.pretrain import Pretrainer
 
 NAME = "world_model_update"
 BATCHES = (64, 256)
-_QUICK_S = 8.0
+_QUICK_S = 6.0
 
 
 def run(context: Context, batches: tuple[int, ...] = BATCHES) -> Iterator[tuple[str, Record]]:
@@ -36,7 +36,7 @@ def run(context: Context, batches: tuple[int, ...] = BATCHES) -> Iterator[tuple[
 
 
 def _step(context: Context, size: str, batch: int, store: EpisodeStore) -> Record:
-    config = context.with_precision(PretrainConfig(batch_size=batch, held_out=0.0))
+    config = PretrainConfig(batch_size=batch, held_out=0.0, precision=context.precision)
     trainer = Pretrainer(store, world_model_size(size), config, device=context.device)
     model = trainer.model
     workload.randomise(model, 0)

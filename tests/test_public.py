@@ -1,6 +1,7 @@
 """The library's front door: light to import, complete, and short to use."""
 
 import ast
+import os
 import runpy
 import subprocess
 import sys
@@ -17,7 +18,8 @@ EXAMPLE = ROOT / "examples" / "fifteen_lines.py"
 
 def test_import_is_light():
     code = "import sys; before = set(sys.modules); import pwm; print(*(set(sys.modules) - before))"
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     loaded = {name.partition(".")[0] for name in child.stdout.split()}
     assert "pwm" in loaded and not loaded & {"torch", "numpy", "dm_control", "mujoco", "gymnasium", "tyro", "rich"}
 

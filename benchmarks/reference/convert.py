@@ -74,9 +74,7 @@ def as_gradients(module: nn.Module) -> nn.Module:
     return module
 
 
-def _copy_conditioned(
-    out: nn.Sequential, mlp: ConditionedMLP, inputs: Tensor | None, outputs: Tensor | None
-) -> None:
+def _copy_conditioned(out: nn.Sequential, mlp: ConditionedMLP, inputs: Tensor | None, outputs: Tensor | None) -> None:
     """Weights of `mlp` into `out`; `inputs`, `outputs` say which of its axes run over the latent, and in what order."""
     linears, norms = _of_kind(out, nn.Linear), _of_kind(out, nn.LayerNorm)
     for own, theirs in zip(linears, mlp.linears, strict=True):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -124,7 +122,7 @@ class PolicyTrainer:
 
     def decay_learning_rates(self) -> None:
         config = self.config
-        done = min(self.updates / math.fmax(config.updates - 1, 1), 1.0)
+        done = min(self.updates / max(config.updates - 1, 1), 1.0)
         for optimiser, start in (
             (self.actor_optimiser, config.actor_learning_rate),
             (self.critic_optimiser, config.critic_learning_rate),

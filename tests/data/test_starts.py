@@ -1,10 +1,10 @@
-"""Start states: each member draws from its own task, uniformly; the best episodes."""
+"""Start states: each member draws from its own task, uniformly; weights by return."""
 
 import numpy as np
 import pytest
 import torch
 
-from pwm.data.starts import StartSource, best_episodes
+from pwm.data.starts import StartSource, rank_weights
 from pwm.data.store import open_store
 from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
@@ -51,17 +51,27 @@ def test_ends_of_the_unit_interval_and_padding(store):
     assert observations.shape == (1, 2, 7) and actions.shape == (1, 2, 5)
 
 
-def test_chosen_episodes_and_errors(store):
-    observations, _ = StartSource(store, ["narrow"], episodes={"narrow": np.array([2])}).gather(grid(1))
-    assert sorted(set(observations[0, :, 0].tolist())) == [1200, 1201, 1202]
-    with pytest.raises(PWMError, match="no episode to draw"):
-        StartSource(store, ["wide"], episodes={"wide": np.array([], int)})
+def test_weighted_episodes_and_errors(store):
+    source = StartSource(store, ["narrow"], weights={"narrow": np.array([0.0, 4.0, 2.0])})
+    observations, _ = source.gather(grid(1, 1000))
+    values, counts = np.unique(observations[0, :, 0].numpy(), return_counts=True)
+    assert values.tolist() == [1100, 1200, 1201, 1202] and counts.tolist() == [400, 200, 200, 200]
+    with pytest.raises(PWMError, match="weights"):
+        StartSource(store, ["wide"], weights={"wide": np.zeros(2)})
     with pytest.raises(PWMError, match="other"):
         StartSource(store, ["other"])
 
 
-def test_best_episodes_have_the_highest_returns(store):
+def test_rank_weights_prefer_high_returns(store):
     assert store.returns("narrow").tolist() == [5010.0, 1100.0, 3603.0]
-    assert best_episodes(store, "narrow", 0.67).tolist() == [0, 2]
-    assert best_episodes(store, "narrow", 0.01).tolist() == [0]
-    assert best_episodes(store, "narrow", 1.0).tolist() == [0, 1, 2]
+    np.testing.assert_allclose(rank_weights(store, "narrow", 2.0), [1.0, 1 / 9, 4 / 9])
+    np.testing.assert_allclose(rank_weights(store, "narrow", 0.0), 1.0)
+
+
+def test_a_share_of_the_batch_comes_from_the_beginnings(store):
+    only = {"narrow": np.array([1.0, 0.0, 0.0])}
+    source = StartSource(store, ["narrow"], weights=only, early=0.5)
+    observations, _ = source.gather(torch.rand(1, 2000, generator=torch.Generator().manual_seed(0)))
+    steps = observations[0, :, 0].numpy() - 1000
+    assert (steps[:1000] == 0).all()  # the first tenth of five steps
+    assert np.bincount(steps[1000:].astype(int)).min() > 150

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from pwm.policy.config import PolicyConfig
-from pwm.policy.deployed import act_together, export_policies, load_policy
+from pwm.policy.deployed import act_together, export_policies, find_policies, load_policy
 from pwm.policy.learn import learn
 from pwm.policy.learner import FleetLearner
 from pwm.policy.optimisation import ReturnScale, clip_per_member, linear_decay
 from pwm.runtime.errors import PWMError
+from pwm.runtime.metrics import read_metrics
 
 CONFIG = PolicyConfig(
     updates=12,
@@ -89,9 +90,9 @@ def test_resume_equals_uninterrupted(model, store, tmp_path):
 
 def test_checkpoint_of_other_settings_is_refused(model, store, tmp_path):
     fleet(model, store, [("wide", 0)]).save(tmp_path / "checkpoint")
-    with pytest.raises(PWMError, match="other settings"):
+    with pytest.raises(PWMError, match="settings.gamma = 0.99, now it is 0.9"):
         fleet(model, store, [("wide", 0)], replace(CONFIG, gamma=0.9)).load(tmp_path / "checkpoint")
-    with pytest.raises(PWMError, match="other members"):
+    with pytest.raises(PWMError, match="members"):
         fleet(model, store, [("narrow", 0)]).load(tmp_path / "checkpoint")
 
 
@@ -167,3 +168,30 @@ def test_return_scale(kind):
 
 def test_linear_decay():
     assert [linear_decay(1.0, 0.0, step, 5) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_a_run_may_hold_several_fleets_but_none_overwrites_another(model, store, tmp_path):
+    (first,) = learn(model, store, tmp_path, ["wide"], CONFIG)
+    learn(model, store, tmp_path, ["narrow"], CONFIG, seeds=[0, 1])
+    assert len(find_policies(tmp_path)) == 3
+    with pytest.raises(PWMError, match="another fleet"):
+        learn(model, store, tmp_path, ["wide", "narrow"], CONFIG)
+    (again,) = learn(model, store, tmp_path, ["wide"], CONFIG)
+    assert torch.equal(first.actor.log_std, again.actor.log_std)
+    assert {(line["task"], line["seed"]) for line in read_metrics(tmp_path)} == {
+        ("wide", 0),
+        ("narrow", 0),
+        ("narrow", 1),
+    }
+
+
+def test_phases_of_an_update(model, store):
+    config = replace(CONFIG, behaviour_updates=2, critic_warmup=2, actor_average=0.0)
+    learner = fleet(model, store, [("wide", 0)], config)
+    snapshots = []
+    for _ in range(6):
+        learner.update()
+        snapshots.append((learner.actor.net.weights[0].clone(), learner.critic.net.weights[0].clone()))
+    actor_moves = [not torch.equal(a[0], b[0]) for a, b in zip(snapshots[:-1], snapshots[1:], strict=True)]
+    critic_moves = [not torch.equal(a[1], b[1]) for a, b in zip(snapshots[:-1], snapshots[1:], strict=True)]
+    assert actor_moves == [True, False, False, True, True] and critic_moves == [False, True, True, True, True]

@@ -102,11 +102,11 @@ def test_resume_equals_uninterrupted(store, tmp_path, monkeypatch):
 
 def test_other_settings_or_data_are_refused(store, tmp_path):
     pretrain(store, tmp_path, MODEL, CONFIG)
-    with pytest.raises(PWMError, match="another settings"):
+    with pytest.raises(PWMError, match="settings.rho"):
         pretrain(store, tmp_path, MODEL, replace(CONFIG, rho=0.5))
-    with pytest.raises(PWMError, match="another seed"):
+    with pytest.raises(PWMError, match="seed = 0, now it is 1"):
         pretrain(store, tmp_path, MODEL, CONFIG, seed=1)
-    with pytest.raises(PWMError, match="another model"):
+    with pytest.raises(PWMError, match="model.config.task_dim"):
         pretrain(store, tmp_path, world_model_size("tiny", task_dim=4), CONFIG)
 
 

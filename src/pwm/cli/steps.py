@@ -16,7 +16,8 @@ import torch
 
 from pwm.data.store import EpisodeStore
 from pwm.policy.config import PolicyConfig
-from pwm.policy.deployed import Policy, load_policy, policy_path
+from pwm.policy.deployed import Policy
+from pwm.policy.learn import check_sizes, fleet_checkpoint
 from pwm.policy.learn import learn as learn_policies
 from pwm.runtime.checkpoint import digest
 from pwm.runtime.device import resolve_device
@@ -101,14 +102,12 @@ def learn(
     if out is None:
         raise PWMError("learn: `out` is missing; name the run folder that the policies go to")
     tasks, seeds = list(dict.fromkeys(tasks or model.tasks)), list(dict.fromkeys(seeds))
-    for task in tasks:
-        _check_fits(model, store, task)
+    for task in tasks:  # before run.json says that they belong together
+        check_sizes(model, store, task)
     made_in = {"world_model": digest(model.state_dict()), "data": store.fingerprint()}
     settings = {"policy": config, "learn": {"tasks": tasks, "seeds": seeds, **made_in}}
-    files = [policy_path(out, task, seed) for task in tasks for seed in seeds]
-    done = _updates(Path(out) / "policies" / "checkpoint.safetensors")
-    if done:
-        refuse_changes(out, settings)
+    members = [(task, seed) for task in tasks for seed in seeds]
+    done = _updates(fleet_checkpoint(out, members))
     before = read_run_file(out)
     facts: dict[str, Any] = {"command": command or _command()}
     if before.get("data", {}).get("fingerprint") != store.fingerprint():
@@ -116,11 +115,10 @@ def learn(
     if "pretrain" not in before.get("config", {}):  # a run of policies alone
         facts |= {"seed": seeds[0], "tasks": _tasks(store, tasks)}
     record_step(out, "learn", settings, **facts)
-    if "learn" in before.get("config", {}) and done >= config.updates and all(file.exists() for file in files):
-        print(f"Policies: skipped, {len(files)} learned before ({done:,} updates, {Path(out) / 'policies'})")
-        return [load_policy(file, device) for file in files]
-    if done:
-        print(f"Policies: resume after update {done:,} of {config.updates:,}")
+    if done >= config.total_updates:
+        print(f"Policies: skipped, {len(members)} learned before ({done:,} updates, {Path(out) / 'policies'})")
+    elif done:
+        print(f"Policies: resume after update {done:,} of {config.total_updates:,}")
     with (clock or Stopwatch(out)).stage("learn"):
         return learn_policies(model, store, out, tasks, config, seeds, device)
 
@@ -134,17 +132,6 @@ def _updates(checkpoint: Path) -> int:
             return int(json.loads((file.metadata() or {})["pwm"])["updates"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return 0  # whoever loads it says what is wrong
-
-
-def _check_fits(model: WorldModel, store: EpisodeStore, task: str) -> None:
-    """Raise PWMError where model and data cannot be meant for each other, before run.json says that they are."""
-    row, data = model.index(task), store[task]
-    ours, theirs = (model.observation_dims[row], model.action_dims[row]), (data.observation_dim, data.action_dim)
-    if ours != theirs:
-        raise PWMError(
-            f"task {task}: the world model has (observation, action) sizes {ours}, the data {theirs}; "
-            "use the data that the model was trained on"
-        )
 
 
 def _data(store: EpisodeStore) -> dict[str, Any]:

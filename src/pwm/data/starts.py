@@ -11,6 +11,8 @@ from torch import Tensor
 from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 
+_EARLY = 0.1  # the part of an episode that counts as its beginning
+
 
 class StartSource:
     """Gathers states from a store, reading only the rows that it returns.
@@ -21,8 +23,11 @@ class StartSource:
         store: the episode store.
         tasks: task id of each member.
         device: where the tensors go.
-        episodes: task -> episode numbers to draw from; all by default.
+        weights: task -> [episodes], how often each episode's transitions are drawn relative to others'; equally by
+            default.
         widths: (observation, action) width to pad to; the store's widest by default.
+        early: share of every batch (its first columns) that is drawn from the first tenth of the episodes alone:
+            there tasks are won or lost, and a long episode holds little of it.
 
     Raises:
         PWMError: a task is not in the store, or has no episode to draw from.
@@ -33,13 +38,15 @@ class StartSource:
         store: EpisodeStore,
         tasks: Sequence[str],
         device: torch.device | str = "cpu",
-        episodes: Mapping[str, np.ndarray] | None = None,
+        weights: Mapping[str, np.ndarray] | None = None,
         widths: tuple[int, int] | None = None,
+        early: float = 0.0,
     ) -> None:
         self.store, self.tasks, self.device = store, tuple(tasks), device
+        self.early = early
         self.widths = widths or (store.observation_dim, store.action_dim)
         self._members = {task: [k for k, name in enumerate(self.tasks) if name == task] for task in self.tasks}
-        self._chosen = {task: _first_and_count(store, task, episodes) for task in self._members}
+        self._mass = {task: _running_mass(store, task, weights) for task in self._members}
 
     def gather(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Observations [members, batch, O] and actions [members, batch, A] for numbers [members, batch] in [0, 1].
@@ -47,32 +54,33 @@ class StartSource:
         Uniform numbers give uniform draws over the transitions of each member's task. Zero padded at the end.
         """
         numbers = uniform.double().cpu().numpy()
+        within = np.where(np.arange(numbers.shape[1]) < round(self.early * numbers.shape[1]), _EARLY, 1.0)
         observations = np.zeros((*numbers.shape, self.widths[0]), np.float32)
         actions = np.zeros((*numbers.shape, self.widths[1]), np.float32)
         for task, members in self._members.items():
-            episode, first, count = self._chosen[task]
-            draw = (numbers[members] * count[-1]).astype(np.int64).clip(max=count[-1] - 1)
-            which = np.searchsorted(count, draw, side="right") - 1
-            row = first[which] + draw - count[which]
-            data = self.store[task]
-            observations[members, :, : data.observation_dim] = data.observations[row + episode[which]]
+            mass, data = self._mass[task], self.store[task]
+            draw = numbers[members] * mass[-1]
+            episode = (np.searchsorted(mass, draw, side="right") - 1).clip(max=len(data.lengths) - 1)
+            share = (draw - mass[episode]) / (mass[episode + 1] - mass[episode])
+            length = data.lengths[episode]
+            row = data.offsets[episode] + (share * within * length).astype(np.int64).clip(max=length - 1)
+            observations[members, :, : data.observation_dim] = data.observations[row + episode]
             actions[members, :, : data.action_dim] = data.actions[row]
         return torch.from_numpy(observations).to(self.device), torch.from_numpy(actions).to(self.device)
 
 
-def _first_and_count(
-    store: EpisodeStore, task: str, episodes: Mapping[str, np.ndarray] | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chosen episodes, the first transition of each, and the running count of their transitions (from 0)."""
-    data = store[task]
-    chosen = np.arange(len(data.lengths)) if episodes is None else np.asarray(episodes[task])
-    if not len(chosen):
-        raise PWMError(f"task {task}: no episode to draw states from; choose at least one")
-    return chosen, data.offsets[chosen], np.concatenate(([0], np.cumsum(data.lengths[chosen])))
+def _running_mass(store: EpisodeStore, task: str, weights: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    """Running sum, from 0, of weight times length over a task's episodes: [episodes + 1]."""
+    lengths = store[task].lengths
+    mass = lengths * (np.ones(len(lengths)) if weights is None else np.asarray(weights[task], float))
+    if not (np.isfinite(mass).all() and (mass >= 0).all() and mass.sum() > 0):
+        raise PWMError(f"task {task}: episode weights must be finite and not negative, with one above 0")
+    return np.concatenate(([0.0], np.cumsum(mass)))
 
 
-def best_episodes(store: EpisodeStore, task: str, fraction: float) -> np.ndarray:
-    """Numbers of the `fraction` of a task's episodes with the highest returns, at least one, in ascending order."""
+def rank_weights(store: EpisodeStore, task: str, sharpness: float) -> np.ndarray:
+    """(rank / episodes)^sharpness for each episode of a task, the one with the highest return ranked last: [episodes]."""
     returns = store.returns(task)
-    count = max(1, round(fraction * len(returns)))
-    return np.sort(np.argsort(returns, kind="stable")[-count:])
+    rank = np.empty(len(returns))
+    rank[np.argsort(returns, kind="stable")] = np.arange(1, len(returns) + 1)
+    return (rank / len(returns)) ** sharpness

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pwm.nn import products
 from pwm.nn.activations import mish
 
 
@@ -26,6 +27,7 @@ class FleetMLP(nn.Module):
         widths = [inputs, *hidden, outputs]
         pairs = list(zip(widths[:-1], widths[1:], strict=True))
         self.members = members
+        self.precision = "float32"
         self.weights = nn.ParameterList(torch.zeros(members, a, b) for a, b in pairs)
         self.biases = nn.ParameterList(torch.zeros(members, 1, b) for _, b in pairs)
         self.gains = nn.ParameterList(torch.ones(members, 1, b) for _, b in pairs[:-1])
@@ -35,7 +37,7 @@ class FleetMLP(nn.Module):
         """x [members, rows, inputs] -> [members, rows, outputs]."""
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, x, weight)
+            x = products.batched_linear(bias, x, weight, self.precision)
             if i < last:
                 x = F.layer_norm(mish(x), x.shape[-1:])
                 x = torch.addcmul(self.shifts[i], x, self.gains[i])

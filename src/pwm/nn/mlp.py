@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pwm.nn import products
 from pwm.nn.activations import mish, simnorm
 
 
@@ -32,6 +33,7 @@ class ConditionedMLP(nn.Module):
         widths = [inputs + task_dim, *hidden, outputs]
         self.inputs = inputs
         self.simnorm_group = simnorm_group
+        self.precision = "float32"
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         normed = widths[1:] if simnorm_group else widths[1:-1]
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in normed)
@@ -45,10 +47,8 @@ class ConditionedMLP(nn.Module):
         """Map x [..., inputs] with `context` [..., hidden[0]] (broadcast against x) to [..., outputs]."""
         last = len(self.linears) - 1
         for i, linear in enumerate(self.linears):
-            if i == 0:
-                x = F.linear(x, linear.weight[:, : self.inputs]) + context
-            else:
-                x = F.linear(x, linear.weight, linear.bias)
+            weight, bias = (linear.weight[:, : self.inputs], context) if i == 0 else (linear.weight, linear.bias)
+            x = products.linear(x, weight, bias, self.precision)
             if i < last:
                 norm = self.norms[i]
                 x = mish(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))

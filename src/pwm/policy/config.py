@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pwm.nn.products import Precision
 from pwm.runtime.errors import PWMError
 
 
@@ -24,6 +25,10 @@ class PolicyConfig:
     """Lambda of the critic's targets (Eq. 8); 0 is one-step TD, as the published multi-task code computes."""
     bootstrap_exponent: int = 0
     """The terminal value in the actor's objective is weighted gamma^(H + this); the published code has 1."""
+
+    early_starts: float = 0.0
+    """Share of the start states taken from the first tenth of the episodes alone; the rest, in the paper all of them,
+    are uniform over the data."""
 
     actor_units: tuple[int, ...] = (400, 200, 100)
     """Hidden layers of the actor."""
@@ -64,14 +69,22 @@ class PolicyConfig:
     critic_splits: int = 4
     """Mini-batches per pass."""
 
+    precision: Precision = "float32"
+    """Number format of the matrix products; parameters, returns and sums stay float32. "auto" takes bfloat16 where the
+    hardware multiplies it."""
     mask_actions: bool = True
     """Zero a task's padded action entries before they enter the model; the published code forgets to."""
 
     behaviour_weight: float = 0.0
     """Weight of the anchor to the actions of the data's best episodes; 0 is the paper. docs/recipe.md tells when small
     data wants it."""
-    behaviour_episodes: float = 0.3
-    """Fraction of a task's episodes, those with the highest returns, that the anchor draws from."""
+    behaviour_sharpness: float = 4.0
+    """How much the anchor prefers good episodes: an episode is drawn in proportion to (rank / episodes)^this, the best
+    one ranked last. At 4 half of the draws come from the best eighth."""
+    behaviour_updates: int = 0
+    """Updates, before the others, in which the anchor alone trains the actor."""
+    critic_warmup: int = 0
+    """Updates, after those, in which only the critics learn: the value of the actor as it then is."""
     behaviour_batch: int = 256
     """States per update and policy that the anchor looks at."""
     actor_average: float = 0.0
@@ -83,6 +96,11 @@ class PolicyConfig:
     """Updates between two checkpoints, from which the same command resumes."""
     log_every: int = 25
     """Updates between two lines of metrics."""
+
+    @property
+    def total_updates(self) -> int:
+        """Updates in all: those of the anchor alone and those in imagination."""
+        return self.behaviour_updates + self.updates
 
 
 PRESETS: dict[str, PolicyConfig] = {

@@ -9,12 +9,13 @@ import torch
 
 from pwm.data.store import EpisodeStore
 from pwm.policy.config import PolicyConfig
-from pwm.policy.deployed import Policy, export_policies, policy_path
+from pwm.policy.deployed import Policy, export_policies, load_policy, policy_path
 from pwm.policy.learner import FleetLearner
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.runtime.metrics import MetricsLog
 from pwm.runtime.progress import progress
+from pwm.runtime.random import key_of
 from pwm.world_model.model import WorldModel
 
 
@@ -29,39 +30,53 @@ def learn(
 ) -> list[Policy]:
     """Learn one policy per task and seed, all as one batch, and leave them in the run folder `out`.
 
-    Writes `policies/<task>/seed<k>.safetensors` at the end, `policies/checkpoint.safetensors` on the way, and lines of
-    phase "policy" to `metrics.jsonl`. The same call resumes from the checkpoint.
+    Writes `policies/<task>/seed<k>.safetensors` at the end, `policies/fleet-<key>.safetensors` on the way, and lines of
+    phase "policy" to `metrics.jsonl`. The same call resumes from that checkpoint, or returns the finished policies; a
+    run may hold several fleets, as long as no two have the same task and seed.
 
     Raises:
         PWMError: a task is unknown to the model or the store, its sizes differ between the two, the checkpoint belongs
-            to other settings, or a loss is not finite.
+            to other settings, a policy file belongs to another fleet, or a loss is not finite.
     """
     members = [(task, seed) for task in dict.fromkeys(tasks) for seed in dict.fromkeys(seeds)]
     for task, _ in members:
-        _check_sizes(model, store, task)
+        check_sizes(model, store, task)
     model.to(device).freeze()
     learner = FleetLearner(model, store, *zip(*members, strict=True), config, device)
-    checkpoint = Path(out) / "policies" / "checkpoint.safetensors"
+    checkpoint = fleet_checkpoint(out, members)
+    files = [policy_path(out, task, seed) for task, seed in members]
     if checkpoint.exists():
         learner.load(checkpoint)
-    with MetricsLog(Path(out)) as log, progress("Policies", config.updates, learner.updates) as bar:
-        log.truncate("policy", learner.updates)
-        while learner.updates < config.updates:
+    elif taken := [file for file in files if file.exists()]:
+        raise PWMError(f"{taken[0]}: was learned in another fleet; use another --out, or remove the file")
+    if learner.updates >= config.total_updates and all(file.exists() for file in files):
+        return [load_policy(file, device) for file in files]
+    with MetricsLog(Path(out)) as log, progress("Policies", config.total_updates, learner.updates) as bar:
+        for task, seed in members:
+            log.truncate("policy", learner.updates, task, seed)
+        while learner.updates < config.total_updates:
             values = learner.update()
-            step, last = learner.updates, learner.updates == config.updates
+            step, last = learner.updates, learner.updates == config.total_updates
             if step % config.log_every == 0 or last:
                 _log(log, step, members, values)
-                bar.advance(0, **{"return": float(values["imagined_return"].mean())})
+                if "imagined_return" in values:
+                    bar.advance(0, **{"return": float(values["imagined_return"].mean())})
             bar.advance(1)
             if step % config.checkpoint_every == 0 or last:
                 learner.save(checkpoint)
     policies = export_policies(learner)
-    for policy in policies:
-        policy.save(policy_path(out, policy.task, policy.seed))
+    for policy, file in zip(policies, files, strict=True):
+        policy.save(file)
     return policies
 
 
-def _check_sizes(model: WorldModel, store: EpisodeStore, task: str) -> None:
+def fleet_checkpoint(out: PathLike, members: Sequence[tuple[str, int]]) -> Path:
+    """Where a run folder keeps the training state of the fleet with these (task, seed) members."""
+    return Path(out) / "policies" / f"fleet-{key_of(*(part for member in members for part in member)):016x}.safetensors"
+
+
+def check_sizes(model: WorldModel, store: EpisodeStore, task: str) -> None:
+    """Raise PWMError where a task's sizes differ between model and data, or one of them does not know it."""
     row, data = model.index(task), store[task]
     ours, theirs = (model.observation_dims[row], model.action_dims[row]), (data.observation_dim, data.action_dim)
     if ours != theirs:

@@ -8,15 +8,17 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from pwm.data.starts import StartSource, best_episodes
+from pwm.data.starts import StartSource, rank_weights
 from pwm.data.store import EpisodeStore
+from pwm.nn.products import resolve_precision, set_precision
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
-from pwm.policy.losses import PolicyBatch, actor_loss, critic_loss, critic_targets
+from pwm.policy.losses import PolicyBatch, actor_loss, behaviour_loss, critic_loss, critic_targets
 from pwm.policy.optimisation import ReturnScale, average_into, clip_per_member, linear_decay
 from pwm.runtime import random
 from pwm.runtime.checkpoint import (
+    check_same,
     digest,
     load_module,
     load_optimiser,
@@ -26,7 +28,6 @@ from pwm.runtime.checkpoint import (
     write_described,
 )
 from pwm.runtime.config import to_dict
-from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.world_model.model import WorldModel
 
@@ -61,17 +62,19 @@ class FleetLearner:
         self.tasks, self.seeds = tuple(tasks), tuple(seeds)
         self.members = len(self.tasks)
         widths = (model.observation_dim, model.action_dim)
-        self.source = StartSource(store, tasks, device, widths=widths)
+        self.source = StartSource(store, tasks, device, None, widths, config.early_starts)
         self.good = None
         if config.behaviour_weight > 0.0:
-            best = {task: best_episodes(store, task, config.behaviour_episodes) for task in set(tasks)}
-            self.good = StartSource(store, tasks, device, best, widths)
+            weights = {task: rank_weights(store, task, config.behaviour_sharpness) for task in set(tasks)}
+            self.good = StartSource(store, tasks, device, weights, widths, config.early_starts)
         keys = [[random.key_of(s, t, role) for s, t in zip(seeds, self.tasks, strict=True)] for role in _ROLES]
         z = model.config.latent_dim
         self.actor = FleetActor(z, model.action_dim, config, keys[0]).to(device)
         self.critic = FleetCritic(z, config, keys[1]).to(device)
         streams = (torch.tensor(k, device=device) for k in keys[2:])
         self.noise_keys, self.start_keys, self.shuffle_keys, self.good_keys = streams
+        for module in (model, self.actor, self.critic):
+            set_precision(module, resolve_precision(config.precision, device))
         self.saved_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_critic = deepcopy(self.critic).requires_grad_(False)
         self.scale = ReturnScale(self.members, config.return_scale, config.return_scale_decay, device)
@@ -91,37 +94,52 @@ class FleetLearner:
         noise = random.normal(self.noise_keys, self.updates, shape).transpose(0, 1)
         if self.good is None:
             return PolicyBatch(observations, noise)
-        return PolicyBatch(
-            observations,
-            noise,
-            *self.good.gather(random.uniform(self.good_keys, self.updates, (config.behaviour_batch,))),
-        )
+        numbers = random.uniform(self.good_keys, self.updates, (config.behaviour_batch,))
+        return PolicyBatch(observations, noise, *self.good.gather(numbers))
 
     def update(self) -> dict[str, Tensor]:
-        """One actor step and `critic_passes * critic_splits` critic steps; returns metrics, each [members]."""
-        config, step = self.config, self.updates
+        """The next update of every member; returns metrics, each [members].
+
+        First come `behaviour_updates` of the anchor alone, then `updates` of one imagined rollout each: an actor step
+        (left out while the critics warm up) and `critic_passes * critic_splits` critic steps.
+        """
+        config, step = self.config, self.updates - self.config.behaviour_updates
         for optimiser, rate in (
             (self.actor_optimiser, config.actor_learning_rate),
             (self.critic_optimiser, config.critic_learning_rate),
         ):
-            optimiser.param_groups[0]["lr"] = linear_decay(rate, config.final_learning_rate, step, config.updates)
+            decayed = linear_decay(rate, config.final_learning_rate, max(step, 0), config.updates)
+            optimiser.param_groups[0]["lr"] = decayed
+        metrics = self._imitate() if step < 0 else self._imagine(move_actor=step >= config.critic_warmup)
+        decay = min(config.actor_average, self.updates / (self.updates + 10.0))
+        average_into(self.saved_actor.parameters(), self.actor.parameters(), decay)
+        self.updates += 1
+        return metrics
+
+    def _imitate(self) -> dict[str, Tensor]:
+        """One step of the anchor alone."""
+        loss = behaviour_loss(self.actor, self.model, self.context, self.batch())
+        norms = self._step(self.actor_optimiser, loss, self.config.actor_grad_norm, unused=True)
+        return {"behaviour_loss": loss.detach(), "actor_grad_norm": norms}
+
+    def _imagine(self, move_actor: bool) -> dict[str, Tensor]:
+        """One step of the actor through an imagined rollout, and the critics' fit to it."""
+        config = self.config
         judge = self.target_critic if config.critic_average > 0.0 else self.critic.requires_grad_(False)
         terms = actor_loss(self.actor, judge, self.model, self.context, self.batch(), self.scale.std(), config)
         self.critic.requires_grad_(True)
-        norms = self._step(self.actor_optimiser, terms.loss, config.actor_grad_norm)
+        norms = torch.zeros(self.members, device=terms.loss.device)
+        if move_actor:
+            norms = self._step(self.actor_optimiser, terms.loss, config.actor_grad_norm)
         self.scale.update(terms.returns)
         rollout = terms.rollout._replace(latents=terms.rollout.latents.detach())
         targets = critic_targets(judge, rollout, config)
-        critic = self._fit_critic(rollout.latents[:-1], targets)
-        decay = config.actor_average
-        average_into(self.saved_actor.parameters(), self.actor.parameters(), min(decay, step / (step + 10.0)))
-        self.updates += 1
         return {
             "imagined_return": terms.returns.mean(dim=1),
             "imagined_reward": rollout.rewards.detach().mean(dim=(0, 2)),
             "value": targets.mean(dim=(0, 2)),
             "actor_grad_norm": norms,
-            "critic_loss": critic,
+            "critic_loss": self._fit_critic(rollout.latents[:-1], targets),
             "behaviour_loss": terms.behaviour,
         }
 
@@ -137,9 +155,7 @@ class FleetLearner:
     def load(self, path: PathLike) -> None:
         """Continue from a checkpoint; raises PWMError when it belongs to other members or settings."""
         tensors, about = read_described(path, _KIND)
-        for name, value in self._about().items():
-            if about.get(name) != value:
-                raise PWMError(f"{path}: was made with other {name}; use another --out, or remove it to start again")
+        check_same(path, about, self._about())
         for name, module in self._modules():
             load_module(module, name, tensors, path)
         load_optimiser(self.actor_optimiser, "actor_adam", tensors)
@@ -178,10 +194,13 @@ class FleetLearner:
                     average_into(self.target_critic.parameters(), self.critic.parameters(), config.critic_average)
         return loss.detach()
 
-    def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor, max_norm: float) -> Tensor:
-        """Differentiate the sum of the members' losses, clip each member, and step; returns the norms [members]."""
+    def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor, max_norm: float, unused: bool = False) -> Tensor:
+        """Differentiate the sum of the members' losses, clip each member, and step; returns the norms [members].
+
+        `unused` says that the loss does not depend on every parameter (the anchor knows nothing of the noise).
+        """
         parameters = optimiser.param_groups[0]["params"]
-        grads = torch.autograd.grad(loss.sum(), parameters)
+        grads = torch.autograd.grad(loss.sum(), parameters, materialize_grads=unused)
         norms = clip_per_member(grads, self.members, max_norm)
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad

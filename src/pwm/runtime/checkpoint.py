@@ -74,3 +74,20 @@ def read_described(path: PathLike, kind: str, device: str | torch.device = "cpu"
     if found != kind:
         raise PWMError(f"{path}: holds a {found}, not a {kind}; pass the right file")
     return tensors, description
+
+
+def check_same(path: PathLike, about: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise PWMError, naming the entry, where a checkpoint's description differs from what it is to continue."""
+    for name, now in expected.items():
+        before = about.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            check_same(path, _named(name, before), _named(name, now))
+        elif before != now:
+            raise PWMError(
+                f"{path}: was made with {name} = {before!s:.60}, now it is {now!s:.60}; "
+                "use the same value, or another --out for a new run"
+            )
+
+
+def _named(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}.{key}": value for key, value in entries.items()}

@@ -52,9 +52,15 @@ class MetricsLog:
             for name in values:
                 writer.add_scalar(where + name, line[name], step)
 
-    def truncate(self, phase: str, step: int) -> None:
-        """Drop the lines of `phase` after `step`: a run resumed from its checkpoint at `step` writes them again."""
-        self._drop(lambda line: line.get("phase") == phase and line.get("step", 0) > step)
+    def truncate(self, phase: str, step: int, task: str | None = None, seed: int | None = None) -> None:
+        """Drop the lines of `phase` (and task and seed, if given) after `step`: a resumed run writes them again."""
+        whose = {name: value for name, value in (("task", task), ("seed", seed)) if value is not None}
+
+        def unwanted(line: dict) -> bool:
+            mine = line.get("phase") == phase and all(line.get(name) == value for name, value in whose.items())
+            return mine and line.get("step", 0) > step
+
+        self._drop(unwanted)
         if phase in self._writers:
             self._writers.pop(phase).close()
         self._purge_step[phase] = step + 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from pwm.nn.products import Precision
 from pwm.runtime.errors import PWMError
 
 
@@ -68,8 +68,9 @@ class PretrainConfig:
     """The encoder's step size as a fraction of the others'."""
     grad_norm: float = 20.0
     """Gradients are scaled down to this norm when they exceed it."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Number format of the matrix products; parameters and sums stay float32."""
+    precision: Precision = "float32"
+    """Number format of the matrix products; parameters and sums stay float32. "auto" takes bfloat16 where the hardware
+    multiplies it."""
     normalise_observations: bool = False
     """Whether the encoder sees observations scaled to mean 0 and deviation 1 per task; the paper feeds them raw."""
     held_out: float = 0.05

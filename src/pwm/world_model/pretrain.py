@@ -10,7 +10,9 @@ from torch import Tensor
 
 from pwm.data.sampler import SliceBatch, SliceSampler, split_episodes
 from pwm.data.store import EpisodeStore
+from pwm.nn.products import resolve_precision, set_precision
 from pwm.runtime.checkpoint import (
+    check_same,
     load_module,
     load_optimiser,
     module_tensors,
@@ -58,6 +60,7 @@ class Pretrainer:
             for task in store.tasks:
                 self.model.normalise_observations(task, *_moments(store, task, train[task]))
         self.model.to(device)
+        set_precision(self.model, resolve_precision(config.precision, device))
         horizons = (*config.short_horizons, config.horizon)
         if any(not 1 <= h <= config.horizon for h in horizons):
             raise PWMError(f"short_horizons {config.short_horizons}: each must be from 1 to horizon {config.horizon}")
@@ -116,11 +119,7 @@ class Pretrainer:
     def load(self, path: PathLike) -> None:
         """Continue from a checkpoint; raises PWMError when it belongs to other data or settings."""
         tensors, about = read_described(path, _KIND)
-        for name, value in self._about().items():
-            if about.get(name) != value:
-                raise PWMError(
-                    f"{path}: was made with another {name}; use another --out, or remove this file to start again"
-                )
+        check_same(path, about, self._about())
         load_module(self.model, "model", tensors, path)
         load_optimiser(self.optimiser, "adam", tensors)
         self.updates = about["updates"]
