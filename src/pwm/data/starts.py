@@ -79,7 +79,7 @@ def _running_mass(store: EpisodeStore, task: str, weights: Mapping[str, np.ndarr
 
 
 def rank_weights(store: EpisodeStore, task: str, sharpness: float) -> np.ndarray:
-    """(rank / episodes)^sharpness for each episode of a task, the one with the highest return ranked last: [episodes]."""
+    """(rank / episodes)^sharpness for each episode of a task, [episodes]; the highest return is ranked last."""
     returns = store.returns(task)
     rank = np.empty(len(returns))
     rank[np.argsort(returns, kind="stable")] = np.arange(1, len(returns) + 1)
