@@ -125,3 +125,15 @@ def test_split_edges_and_seed(store):
     assert np.array_equal(split_episodes(alone, 0.4, 3)[1]["wide"], split_episodes(store, 0.4, 3)[1]["wide"])
     with pytest.raises(PWMError, match="held_out_fraction is 1.0"):
         split_episodes(store, 1.0, 0)
+
+
+def test_a_share_of_the_slices_starts_early(tmp_path):
+    with StoreWriter(tmp_path / "store") as writer:
+        writer.add_task("long", 1, 1, episode_length=100, action_repeat=1)
+        for _ in range(2):
+            steps = np.arange(101, dtype=np.float32)[:, None]
+            writer.add_episode("long", steps, np.zeros((100, 1), np.float32), np.zeros(100, np.float32))
+    batch = SliceSampler(open_store(tmp_path / "store"), 5, 400, seed=0, early=0.25).sample(0)
+    first = batch.observations[0, :, 0]
+    assert first[:100].max() == 9 and first[100:].max() > 85
+    assert torch.equal(batch.observations[3, :, 0], first + 3)

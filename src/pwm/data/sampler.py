@@ -13,6 +13,7 @@ from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 
 Episodes = Mapping[str, np.ndarray]
+EARLY = 0.1  # the part of an episode that counts as its beginning
 _WORD = (1 << 64) - 1
 
 
@@ -33,7 +34,8 @@ class SliceSampler:
     """Slices of `horizon` consecutive transitions of one episode each.
 
     Every slice's task is drawn uniformly, then its start uniformly from all starts of that task that leave room for the
-    horizon; shorter episodes are left out. `episodes` (task -> episode numbers) narrows the choice, as
+    horizon; shorter episodes are left out. The first share `early` of every batch starts in the first tenth of its
+    episodes instead, where tasks are won or lost and of which a long episode holds little. `episodes` (task -> episode numbers) narrows the choice, as
     `split_episodes` does. The cost of a batch grows with the batch and not with the store, which stays on disk.
 
     Raises:
@@ -48,7 +50,9 @@ class SliceSampler:
         seed: int,
         device: str | torch.device = "cpu",
         episodes: Episodes | None = None,
+        early: float = 0.0,
     ) -> None:
+        self._early = round(early * batch_size)
         if horizon < 1 or batch_size < 1:
             raise PWMError(f"horizon {horizon} and batch_size {batch_size} must be at least 1")
         self.store, self.horizon, self.batch_size, self.seed = store, horizon, batch_size, seed
@@ -76,7 +80,9 @@ class SliceSampler:
         tasks = random.integers(len(self.store.tasks), size=self.batch_size)
         number = self._first[tasks] + random.integers(self._count[tasks])
         j = np.searchsorted(self._ends, number, side="right")
-        transition = self._offset[j] + number - (self._ends[j] - self._starts[j])
+        step = number - (self._ends[j] - self._starts[j])
+        step[: self._early] = (step[: self._early] * EARLY).astype(step.dtype)
+        transition = self._offset[j] + step
         return self._gather(tasks, transition, transition + self._episode[j])
 
     def _gather(self, tasks: np.ndarray, transition: np.ndarray, observation: np.ndarray) -> SliceBatch:

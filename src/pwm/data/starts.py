@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pwm.data.sampler import EARLY
 from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
-
-_EARLY = 0.1  # the part of an episode that counts as its beginning
-
 
 class StartSource:
     """Gathers states from a store, reading only the rows that it returns.
@@ -54,7 +52,7 @@ class StartSource:
         Uniform numbers give uniform draws over the transitions of each member's task. Zero padded at the end.
         """
         numbers = uniform.double().cpu().numpy()
-        within = np.where(np.arange(numbers.shape[1]) < round(self.early * numbers.shape[1]), _EARLY, 1.0)
+        within = np.where(np.arange(numbers.shape[1]) < round(self.early * numbers.shape[1]), EARLY, 1.0)
         observations = np.zeros((*numbers.shape, self.widths[0]), np.float32)
         actions = np.zeros((*numbers.shape, self.widths[1]), np.float32)
         for task, members in self._members.items():

@@ -50,6 +50,9 @@ class PretrainConfig:
     short_horizons: tuple[int, ...] = ()
     """Horizons trained first, each for an equal share of the updates, the full one last; the paper has none.
     Shorter slices make larger batches, so that a batch always holds batch_size * horizon transitions."""
+    early_starts: float = 0.0
+    """Share of the slices that start in the first tenth of their episodes; the rest start anywhere, as all do in the
+    paper."""
     rho: float = 0.99
     """Weight of step t is rho^t (the gamma of Eq. 10)."""
     latent_weight: float = 20.0
