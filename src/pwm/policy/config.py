@@ -83,6 +83,8 @@ class PolicyConfig:
     one ranked last. At 4 half of the draws come from the best eighth."""
     behaviour_updates: int = 0
     """Updates, before the others, in which the anchor alone trains the actor."""
+    behaviour_learning_rate: float = 1e-3
+    """Adam's step size at the start of those; it decays to `final_learning_rate` on its own straight line."""
     critic_warmup: int = 0
     """Updates, after those, in which only the critics learn: the value of the actor as it then is."""
     behaviour_batch: int = 256

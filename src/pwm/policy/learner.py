@@ -104,17 +104,23 @@ class FleetLearner:
         (left out while the critics warm up) and `critic_passes * critic_splits` critic steps.
         """
         config, step = self.config, self.updates - self.config.behaviour_updates
-        for optimiser, rate in (
-            (self.actor_optimiser, config.actor_learning_rate),
-            (self.critic_optimiser, config.critic_learning_rate),
-        ):
-            decayed = linear_decay(rate, config.final_learning_rate, max(step, 0), config.updates)
-            optimiser.param_groups[0]["lr"] = decayed
-        metrics = self._imitate() if step < 0 else self._imagine(move_actor=step >= config.critic_warmup)
+        if step < 0:
+            self._set_rates(config.behaviour_learning_rate, self.updates, config.behaviour_updates)
+            metrics = self._imitate()
+        else:
+            self._set_rates(config.actor_learning_rate, step, config.updates)
+            metrics = self._imagine(move_actor=step >= config.critic_warmup)
         decay = min(config.actor_average, self.updates / (self.updates + 10.0))
         average_into(self.saved_actor.parameters(), self.actor.parameters(), decay)
         self.updates += 1
         return metrics
+
+    def _set_rates(self, actor_rate: float, step: int, total: int) -> None:
+        """Step sizes of update `step` of a phase of `total`."""
+        end = self.config.final_learning_rate
+        self.actor_optimiser.param_groups[0]["lr"] = linear_decay(actor_rate, end, step, total)
+        critic_rate = linear_decay(self.config.critic_learning_rate, end, step, total)
+        self.critic_optimiser.param_groups[0]["lr"] = critic_rate
 
     def _imitate(self) -> dict[str, Tensor]:
         """One step of the anchor alone."""
