@@ -129,8 +129,10 @@ def test_a_run_of_other_settings(refused, store, pretrain, pwm):
     learn = ("learn", "--world-model", run, *FAST_POLICY)
     assert pwm(*learn).code == 0
     assert "policy.gamma = 0.99, now it is 0.9" in refused(*learn, "--gamma", "0.9")
-    assert "learn.seeds = [0], now it is [0, 1]" in refused(*learn, "--seeds", "2")
-    assert "learn.tasks" in refused(*learn, "--task", "toy-a")
+    before = (run / "run.json").read_text()
+    assert "toy-a/seed0.safetensors: was learned in another fleet" in refused(*learn, "--seeds", "2")
+    assert "another fleet" in refused(*learn, "--task", "toy-a")
+    assert (run / "run.json").read_text() == before
 
 
 def test_wrong_numbers(refused, store):

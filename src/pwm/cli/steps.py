@@ -16,10 +16,11 @@ import torch
 
 from pwm.data.store import EpisodeStore
 from pwm.policy.config import PolicyConfig
-from pwm.policy.deployed import Policy
-from pwm.policy.learn import check_sizes, fleet_checkpoint
+from pwm.policy.deployed import Policy, policy_path
+from pwm.policy.learn import check_free, check_sizes, fleet_checkpoint
 from pwm.policy.learn import learn as learn_policies
-from pwm.runtime.checkpoint import digest
+from pwm.runtime.checkpoint import check_same, digest
+from pwm.runtime.config import to_dict
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
@@ -107,7 +108,14 @@ def learn(
     made_in = {"world_model": digest(model.state_dict()), "data": store.fingerprint()}
     settings = {"policy": config, "learn": {"tasks": tasks, "seeds": seeds, **made_in}}
     members = [(task, seed) for task in tasks for seed in seeds]
-    done = _updates(fleet_checkpoint(out, members))
+    checkpoint = fleet_checkpoint(out, members)
+    done = _updates(checkpoint)
+    if done:  # all of it before run.json says that it was done like this
+        about, names = _about(checkpoint), ("settings", "world model")
+        now = {"policy": to_dict(config), "world model": digest(model.state_dict())}
+        check_same(checkpoint, dict(zip(now, (about.get(name) for name in names), strict=True)), now)
+    else:
+        check_free([policy_path(out, task, seed) for task, seed in members])
     before = read_run_file(out)
     facts: dict[str, Any] = {"command": command or _command()}
     if before.get("data", {}).get("fingerprint") != store.fingerprint():
@@ -116,8 +124,10 @@ def learn(
         facts |= {"seed": seeds[0], "tasks": _tasks(store, tasks)}
     record_step(out, "learn", settings, **facts)
     if done >= config.total_updates:
+        policies = learn_policies(model, store, out, tasks, config, seeds, device)
         print(f"Policies: skipped, {len(members)} learned before ({done:,} updates, {Path(out) / 'policies'})")
-    elif done:
+        return policies
+    if done:
         print(f"Policies: resume after update {done:,} of {config.total_updates:,}")
     with (clock or Stopwatch(out)).stage("learn"):
         return learn_policies(model, store, out, tasks, config, seeds, device)
@@ -125,13 +135,18 @@ def learn(
 
 def _updates(checkpoint: Path) -> int:
     """Updates done at a checkpoint, from its header alone; 0 where there is none that can be read."""
+    return int(_about(checkpoint).get("updates", 0))
+
+
+def _about(checkpoint: Path) -> dict[str, Any]:
+    """The description in a checkpoint's header; empty where there is none that can be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(checkpoint, framework="numpy") as file:
-            return int(json.loads((file.metadata() or {})["pwm"])["updates"])
+            return json.loads((file.metadata() or {})["pwm"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        return 0  # whoever loads it says what is wrong
+        return {}  # whoever loads it says what is wrong
 
 
 def _data(store: EpisodeStore) -> dict[str, Any]:

@@ -35,8 +35,9 @@ class SliceSampler:
 
     Every slice's task is drawn uniformly, then its start uniformly from all starts of that task that leave room for the
     horizon; shorter episodes are left out. The first share `early` of every batch starts in the first tenth of its
-    episodes instead, where tasks are won or lost and of which a long episode holds little. `episodes` (task -> episode numbers) narrows the choice, as
-    `split_episodes` does. The cost of a batch grows with the batch and not with the store, which stays on disk.
+    episodes instead, where tasks are won or lost and of which a long episode holds little. `episodes` (task -> episode
+    numbers) narrows the choice, as `split_episodes` does. The cost of a batch grows with the batch and not with the
+    store, which stays on disk.
 
     Raises:
         PWMError: no episode of some task is long enough, or an episode number is not in the store.

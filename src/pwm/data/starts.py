@@ -12,6 +12,7 @@ from pwm.data.sampler import EARLY
 from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 
+
 class StartSource:
     """Gathers states from a store, reading only the rows that it returns.
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pwm.nn.products import Precision
+from pwm.runtime.config import Precision
 from pwm.runtime.errors import PWMError
 
 

@@ -47,8 +47,8 @@ def learn(
     files = [policy_path(out, task, seed) for task, seed in members]
     if checkpoint.exists():
         learner.load(checkpoint)
-    elif taken := [file for file in files if file.exists()]:
-        raise PWMError(f"{taken[0]}: was learned in another fleet; use another --out, or remove the file")
+    else:
+        check_free(files)
     if learner.updates >= config.total_updates and all(file.exists() for file in files):
         return [load_policy(file, device) for file in files]
     with MetricsLog(Path(out)) as log, progress("Policies", config.total_updates, learner.updates) as bar:
@@ -68,6 +68,13 @@ def learn(
     for policy, file in zip(policies, files, strict=True):
         policy.save(file)
     return policies
+
+
+def check_free(files: Sequence[Path]) -> None:
+    """Raise PWMError where one of these policy files exists: another fleet of the same run left it there."""
+    for file in files:
+        if file.exists():
+            raise PWMError(f"{file}: was learned in another fleet; use another --out, or remove the file")
 
 
 def fleet_checkpoint(out: PathLike, members: Sequence[tuple[str, int]]) -> Path:

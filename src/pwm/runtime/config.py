@@ -15,6 +15,9 @@ from pwm.runtime.errors import PWMError
 
 T = TypeVar("T")
 
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Number format of matrix products; "auto" takes bfloat16 where the hardware multiplies it."""
+
 
 def to_dict(config: Any) -> Any:
     """A dataclass (nested ones too) as dicts, lists and plain values; `from_dict` is its inverse."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pwm.nn.products import Precision
+from pwm.runtime.config import Precision
 from pwm.runtime.errors import PWMError
 
 

@@ -65,7 +65,9 @@ class Pretrainer:
         if any(not 1 <= h <= config.horizon for h in horizons):
             raise PWMError(f"short_horizons {config.short_horizons}: each must be from 1 to horizon {config.horizon}")
         rows = config.batch_size * config.horizon
-        self.samplers = [SliceSampler(store, h, max(rows // h, 1), seed, device, train, config.early_starts) for h in horizons]
+        self.samplers = [
+            SliceSampler(store, h, max(rows // h, 1), seed, device, train, config.early_starts) for h in horizons
+        ]
         self.held_out = None
         if all(len(episodes) for episodes in held_out.values()):
             sampler = SliceSampler(store, config.horizon, _HELD_OUT_BATCH, seed + 1, device, held_out)
