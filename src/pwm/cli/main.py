@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 from pwm.runtime.errors import PWMError
+from pwm.runtime.threads import wait_politely
 
 STARTED = time.perf_counter()
 """When this program began, as near as Python can tell; a run's first stage counts from here."""
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 2: wrong input, told in one line on stderr. 130: interrupted. Any other exception is a bug and is raised.
     """
+    wait_politely()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(arguments)
