@@ -28,6 +28,9 @@ def test_truncated_normal_initialisation():
     weight = mlp.linears[0].weight
     assert weight.abs().max() <= 0.04 and 0.015 < weight.std() < 0.02
     assert not mlp.linears[0].bias.any()
+    again = ConditionedMLP(64, 32, (256,), 64)
+    init_truncated_normal(again, 0.02, torch.Generator().manual_seed(1))
+    assert torch.equal(again.linears[0].weight, weight)
 
 
 def test_fleet_mlp_equals_each_member_alone():
@@ -52,3 +55,6 @@ def test_orthogonal_initialisation_of_one_member():
     assert not fleet.weights[0][0].any()
     torch.testing.assert_close(fleet.weights[0][1].T @ fleet.weights[0][1], 4.0 * torch.eye(12), atol=1e-5, rtol=0)
     torch.testing.assert_close(fleet.weights[1][1].T @ fleet.weights[1][1], 0.25 * torch.eye(3), atol=1e-5, rtol=0)
+    again = FleetMLP(1, 20, (12,), 3)
+    again.init_orthogonal(0, 2.0, 0.5, torch.Generator().manual_seed(3))
+    assert torch.equal(again.weights[0][0], fleet.weights[0][1])

@@ -90,7 +90,7 @@ def test_resume_equals_uninterrupted(model, store, tmp_path):
 
 def test_checkpoint_of_other_settings_is_refused(model, store, tmp_path):
     fleet(model, store, [("wide", 0)]).save(tmp_path / "checkpoint")
-    with pytest.raises(PWMError, match="settings.gamma = 0.99, now it is 0.9"):
+    with pytest.raises(PWMError, match="policy.gamma = 0.99, now it is 0.9"):
         fleet(model, store, [("wide", 0)], replace(CONFIG, gamma=0.9)).load(tmp_path / "checkpoint")
     with pytest.raises(PWMError, match="members"):
         fleet(model, store, [("narrow", 0)]).load(tmp_path / "checkpoint")
@@ -195,3 +195,25 @@ def test_phases_of_an_update(model, store):
     actor_moves = [not torch.equal(a[0], b[0]) for a, b in zip(snapshots[:-1], snapshots[1:], strict=True)]
     critic_moves = [not torch.equal(a[1], b[1]) for a, b in zip(snapshots[:-1], snapshots[1:], strict=True)]
     assert actor_moves == [True, False, False, True, True] and critic_moves == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("critics", 0), ("gamma", 5.0), ("horizon", -1), ("behaviour_updates", 3), ("min_std", 0.0)]
+)
+def test_settings_out_of_range_are_named(field, value):
+    with pytest.raises(PWMError, match="behaviour_weight" if field == "behaviour_updates" else field):
+        PolicyConfig(**{field: value})
+
+
+def test_other_data_is_refused(model, store, tmp_path, monkeypatch):
+    learner = fleet(model, store, [("wide", 0)])
+    learner.save(tmp_path / "checkpoint")
+    monkeypatch.setattr(type(store), "fingerprint", lambda self: "another")
+    with pytest.raises(PWMError, match="data"):
+        fleet(model, store, [("wide", 0)]).load(tmp_path / "checkpoint")
+
+
+def test_how_often_to_save_is_free_to_change(model, store, tmp_path):
+    learner = fleet(model, store, [("wide", 0)])
+    learner.save(tmp_path / "checkpoint")
+    fleet(model, store, [("wide", 0)], replace(CONFIG, checkpoint_every=1, log_every=1)).load(tmp_path / "checkpoint")

@@ -9,7 +9,7 @@ from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
 from pwm.policy.imagination import imagine
-from pwm.policy.losses import PolicyBatch, actor_loss, behaviour_loss, critic_loss, critic_targets
+from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_loss, critic_targets
 from pwm.policy.returns import lambda_returns
 
 CONFIG = PolicyConfig(
@@ -117,7 +117,7 @@ def test_minimum_noise_holds(parts):
 
 def test_behaviour_loss_by_hand(parts):
     model, actor, critic, context, batch, _ = parts
-    ours = behaviour_loss(actor, model, context, batch)
+    ours = behaviour_loss(actor, model, context, batch.good_observations, batch.good_actions)
     mean = actor.mean(model.encode(batch.good_observations, context))
     for k, width in enumerate((3, 1)):
         expected = (mean[k, :, :width] - batch.good_actions[k, :, :width]).square().mean()
@@ -136,3 +136,15 @@ def test_critic_targets_and_loss(parts):
     z, y = rollout.latents[0], targets[0]
     expected = sum(((critic(z)[:, k] - y) ** 2).mean(-1) for k in range(3))
     torch.testing.assert_close(critic_loss(critic, z, y), expected)
+
+
+def test_states_after_a_termination_do_not_count(parts):
+    continues = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    assert alive(continues).tolist() == [[1.0, 1.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    critic = parts[2]
+    latents, targets = torch.rand(2, 4, 32).double(), torch.rand(2, 4).double()
+    weights = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    loss = critic_loss(critic, latents, targets, weights)
+    targets[0, 2:] = 1e6
+    assert torch.equal(critic_loss(critic, latents, targets, weights), loss)
+    torch.testing.assert_close(loss[1], critic_loss(critic, latents, targets)[1])

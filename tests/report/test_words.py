@@ -41,7 +41,7 @@ def test_three_sentences_of_a_whole_run(tmp_path):
         "On 400 logged episodes (200,000 transitions) of four tasks, one world model of 1.2 million parameters was "
         "pre-trained in 4,000 updates.",
         "The model was then frozen, and four policies learned side by side from imagined rollouts of 16 steps inside "
-        "it, 1,500 updates each, without touching the simulator.",
+        "it: 1,500 updates in imagination each, without touching the simulator.",
         "Evaluated in the simulator over ten episodes each, the policies beat the mean return of the data on all four "
         "tasks and reach 90 % of its ten best episodes on three of four tasks; the whole run took 9 min 12 s.",
     ]

@@ -19,8 +19,8 @@ from pwm.policy.config import PolicyConfig
 from pwm.policy.deployed import Policy, policy_path
 from pwm.policy.learn import check_free, check_sizes, fleet_checkpoint
 from pwm.policy.learn import learn as learn_policies
+from pwm.policy.learner import fleet_description
 from pwm.runtime.checkpoint import check_same, digest
-from pwm.runtime.config import to_dict
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
@@ -98,6 +98,8 @@ def learn(
     device = resolve_device(device) if isinstance(device, str) else device
     config = config or PolicyConfig()
     if not isinstance(model, WorldModel):
+        if out is None and Path(model).is_file():
+            raise PWMError(f"{model}: is a file; name a run folder, or say where the policies go with `out`")
         out = model if out is None else out
         model = load_world_model(model, device)
     if out is None:
@@ -110,15 +112,13 @@ def learn(
     members = [(task, seed) for task in tasks for seed in seeds]
     checkpoint = fleet_checkpoint(out, members)
     done = _updates(checkpoint)
-    if done:  # all of it before run.json says that it was done like this
-        about, names = _about(checkpoint), ("settings", "world model")
-        now = {"policy": to_dict(config), "world model": digest(model.state_dict())}
-        check_same(checkpoint, dict(zip(now, (about.get(name) for name in names), strict=True)), now)
+    if done:  # before run.json says that it was done like this
+        check_same(checkpoint, _about(checkpoint), fleet_description(model, store, members, config))
     else:
         check_free([policy_path(out, task, seed) for task, seed in members])
     before = read_run_file(out)
     facts: dict[str, Any] = {"command": command or _command()}
-    if before.get("data", {}).get("fingerprint") != store.fingerprint():
+    if not before.get("data"):
         facts["data"] = _data(store)
     if "pretrain" not in before.get("config", {}):  # a run of policies alone
         facts |= {"seed": seeds[0], "tasks": _tasks(store, tasks)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pwm.runtime.config import Precision
+from pwm.runtime.config import Precision, require
 from pwm.runtime.errors import PWMError
 
 
@@ -28,7 +28,7 @@ class PolicyConfig:
 
     early_starts: float = 0.0
     """Share of the start states taken from the first tenth of the episodes alone; the rest, in the paper all of them,
-    are uniform over the data."""
+    are uniform over the data. The anchor's states are spread alike."""
 
     actor_units: tuple[int, ...] = (400, 200, 100)
     """Hidden layers of the actor."""
@@ -82,22 +82,37 @@ class PolicyConfig:
     """How much the anchor prefers good episodes: an episode is drawn in proportion to (rank / episodes)^this, the best
     one ranked last. At 4 half of the draws come from the best eighth."""
     behaviour_updates: int = 0
-    """Updates, before the others, in which the anchor alone trains the actor."""
+    """Updates before `updates`, in which the anchor alone trains the actor."""
     behaviour_learning_rate: float = 1e-3
     """Adam's step size at the start of those; it decays to `final_learning_rate` on its own straight line."""
     critic_warmup: int = 0
-    """Updates, after those, in which only the critics learn: the value of the actor as it then is."""
+    """How many of `updates`, the first ones, train the critics alone: they learn the value of the actor as it is."""
     behaviour_batch: int = 256
     """States per update and policy that the anchor looks at."""
     actor_average: float = 0.0
     """Decay of an exponential average of the actor's parameters, which is what is saved; 0 saves the last iterate."""
     critic_average: float = 0.0
-    """Decay of an exponential average of the critics, which then gives the targets; 0 uses the critics themselves."""
+    """Decay, per critic step, of an exponential average of the critics, which then gives targets and terminal values; 0
+    uses the critics themselves."""
 
     checkpoint_every: int = 250
     """Updates between two checkpoints, from which the same command resumes."""
     log_every: int = 25
     """Updates between two lines of metrics."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "horizon", "critics", "critic_splits", "behaviour_batch"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("updates", "behaviour_updates", "critic_warmup", "critic_passes", "behaviour_weight"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("gamma", "td_lambda", "early_starts"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
+        for name in ("actor_average", "critic_average", "return_scale_decay"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
+        for name in ("min_std", "actor_learning_rate", "critic_learning_rate", "checkpoint_every", "log_every"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        wanted = self.behaviour_weight > 0 or not self.behaviour_updates
+        require(wanted, "behaviour_weight", self.behaviour_weight, "above 0 where behaviour_updates are asked for")
 
     @property
     def total_updates(self) -> int:

@@ -52,15 +52,14 @@ def learn(
     if learner.updates >= config.total_updates and all(file.exists() for file in files):
         return [load_policy(file, device) for file in files]
     with MetricsLog(Path(out)) as log, progress("Policies", config.total_updates, learner.updates) as bar:
-        for task, seed in members:
-            log.truncate("policy", learner.updates, task, seed)
+        log.truncate("policy", learner.updates, members)
         while learner.updates < config.total_updates:
             values = learner.update()
             step, last = learner.updates, learner.updates == config.total_updates
             if step % config.log_every == 0 or last:
                 _log(log, step, members, values)
-                if "imagined_return" in values:
-                    bar.advance(0, **{"return": float(values["imagined_return"].mean())})
+                shown = "imagined_return" if "imagined_return" in values else "behaviour_loss"
+                bar.advance(0, **{shown: float(values[shown].mean())})
             bar.advance(1)
             if step % config.checkpoint_every == 0 or last:
                 learner.save(checkpoint)

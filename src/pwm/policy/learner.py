@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from pwm.nn.products import resolve_precision, set_precision
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
-from pwm.policy.losses import PolicyBatch, actor_loss, behaviour_loss, critic_loss, critic_targets
+from pwm.policy.imagination import Rollout
+from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_loss, critic_targets
 from pwm.policy.optimisation import ReturnScale, average_into, clip_per_member, linear_decay
 from pwm.runtime import random
 from pwm.runtime.checkpoint import (
@@ -31,6 +33,7 @@ from pwm.runtime.config import to_dict
 from pwm.runtime.files import PathLike
 from pwm.world_model.model import WorldModel
 
+_FREE = ("checkpoint_every", "log_every")
 _KIND = "policy checkpoint"
 _ROLES = ("actor", "critic", "noise", "starts", "shuffle", "good")
 
@@ -58,7 +61,7 @@ class FleetLearner:
         config: PolicyConfig,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.model, self.config = model, config
+        self.model, self.store, self.config = model, store, config
         self.tasks, self.seeds = tuple(tasks), tuple(seeds)
         self.members = len(self.tasks)
         widths = (model.observation_dim, model.action_dim)
@@ -87,15 +90,18 @@ class FleetLearner:
         self.updates = 0
 
     def batch(self) -> PolicyBatch:
-        """The batch of the next update, a function of the members' seeds and the update number alone."""
+        """The batch of the next imagined update, a function of the members' seeds and the update number alone."""
         config = self.config
         observations, _ = self.source.gather(random.uniform(self.start_keys, self.updates, (config.batch_size,)))
         shape = (config.horizon, config.batch_size, self.model.action_dim)
         noise = random.normal(self.noise_keys, self.updates, shape).transpose(0, 1)
-        if self.good is None:
-            return PolicyBatch(observations, noise)
-        numbers = random.uniform(self.good_keys, self.updates, (config.behaviour_batch,))
-        return PolicyBatch(observations, noise, *self.good.gather(numbers))
+        return PolicyBatch(observations, noise, *(self.good_states() if self.good else ()))
+
+    def good_states(self) -> tuple[Tensor, Tensor]:
+        """The anchor's observations and actions for the next update."""
+        assert self.good is not None
+        numbers = random.uniform(self.good_keys, self.updates, (self.config.behaviour_batch,))
+        return self.good.gather(numbers)
 
     def update(self) -> dict[str, Tensor]:
         """The next update of every member; returns metrics, each [members].
@@ -124,7 +130,7 @@ class FleetLearner:
 
     def _imitate(self) -> dict[str, Tensor]:
         """One step of the anchor alone."""
-        loss = behaviour_loss(self.actor, self.model, self.context, self.batch())
+        loss = behaviour_loss(self.actor, self.model, self.context, *self.good_states())
         norms = self._step(self.actor_optimiser, loss, self.config.actor_grad_norm, unused=True)
         return {"behaviour_loss": loss.detach(), "actor_grad_norm": norms}
 
@@ -132,7 +138,8 @@ class FleetLearner:
         """One step of the actor through an imagined rollout, and the critics' fit to it."""
         config = self.config
         judge = self.target_critic if config.critic_average > 0.0 else self.critic.requires_grad_(False)
-        terms = actor_loss(self.actor, judge, self.model, self.context, self.batch(), self.scale.std(), config)
+        with torch.set_grad_enabled(move_actor):
+            terms = actor_loss(self.actor, judge, self.model, self.context, self.batch(), self.scale.std(), config)
         self.critic.requires_grad_(True)
         norms = torch.zeros(self.members, device=terms.loss.device)
         if move_actor:
@@ -145,7 +152,7 @@ class FleetLearner:
             "imagined_reward": rollout.rewards.detach().mean(dim=(0, 2)),
             "value": targets.mean(dim=(0, 2)),
             "actor_grad_norm": norms,
-            "critic_loss": self._fit_critic(rollout.latents[:-1], targets),
+            "critic_loss": self._fit_critic(rollout, targets),
             "behaviour_loss": terms.behaviour,
         }
 
@@ -156,12 +163,12 @@ class FleetLearner:
             tensors |= module_tensors(module, name)
         tensors |= optimiser_tensors(self.actor_optimiser, "actor_adam")
         tensors |= optimiser_tensors(self.critic_optimiser, "critic_adam")
-        write_described(path, tensors, self._about() | {"updates": self.updates})
+        write_described(path, tensors, self.about | {"updates": self.updates})
 
     def load(self, path: PathLike) -> None:
         """Continue from a checkpoint; raises PWMError when it belongs to other members or settings."""
         tensors, about = read_described(path, _KIND)
-        check_same(path, about, self._about())
+        check_same(path, about, self.about)
         for name, module in self._modules():
             load_module(module, name, tensors, path)
         load_optimiser(self.actor_optimiser, "actor_adam", tensors)
@@ -173,28 +180,28 @@ class FleetLearner:
         names = ("actor", "critic", "saved_actor", "target_critic")
         return [(name, getattr(self, name)) for name in names]
 
-    def _about(self) -> dict:
-        """What a checkpoint must agree on; the world model is known by a digest of its weights."""
-        return {
-            "kind": _KIND,
-            "members": [list(pair) for pair in zip(self.tasks, self.seeds, strict=True)],
-            "settings": to_dict(self.config),
-            "world model": digest(self.model.state_dict()),
-        }
+    @cached_property
+    def about(self) -> dict:
+        """What a checkpoint must agree on to be continued; how often one logs or saves is free to change."""
+        return fleet_description(self.model, self.store, zip(self.tasks, self.seeds, strict=True), self.config)
 
-    def _fit_critic(self, latents: Tensor, targets: Tensor) -> Tensor:
-        """Regress the critics on (latents [H, N, B, z], targets [H, N, B]) in shuffled mini-batches; last loss [N]."""
+    def _fit_critic(self, rollout: Rollout, targets: Tensor) -> Tensor:
+        """Regress the critics on a rollout's states and targets [H, N, B] in shuffled mini-batches; last loss [N]."""
         config = self.config
         horizon, members, batch = targets.shape
         rows = horizon * batch
-        x = latents.transpose(0, 1).reshape(members, rows, -1)
+        x = rollout.latents[:-1].transpose(0, 1).reshape(members, rows, -1)
         y = targets.transpose(0, 1).reshape(members, rows)
+        counts = None
+        if rollout.continues is not None:
+            counts = alive(rollout.continues).transpose(0, 1).reshape(members, rows)
         loss = torch.zeros(members, device=y.device)
         for i in range(config.critic_passes):
             draw = random.uniform(self.shuffle_keys, self.updates * config.critic_passes + i, (rows,))
             for part in draw.argsort(dim=1).chunk(config.critic_splits, dim=1):
                 picked = x.gather(1, part.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
-                loss = critic_loss(self.critic, picked, y.gather(1, part))
+                weights = None if counts is None else counts.gather(1, part)
+                loss = critic_loss(self.critic, picked, y.gather(1, part), weights)
                 self._step(self.critic_optimiser, loss, config.critic_grad_norm)
                 if config.critic_average > 0.0:
                     average_into(self.target_critic.parameters(), self.critic.parameters(), config.critic_average)
@@ -212,3 +219,16 @@ class FleetLearner:
             parameter.grad = grad
         optimiser.step()
         return norms
+
+
+def fleet_description(
+    model: WorldModel, store: EpisodeStore, members: Iterable[tuple[str, int]], config: PolicyConfig
+) -> dict:
+    """What tells one fleet's training from another's: members, settings, data, and a digest of the world model."""
+    return {
+        "kind": _KIND,
+        "members": [list(member) for member in members],
+        "policy": {name: value for name, value in to_dict(config).items() if name not in _FREE},
+        "data": store.fingerprint(),
+        "world model": digest(model.state_dict()),
+    }

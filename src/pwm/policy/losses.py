@@ -65,22 +65,28 @@ def actor_loss(
     loss = -returns.mean(dim=-1) / scale
     behaviour = torch.zeros_like(loss)
     if config.behaviour_weight > 0.0:
-        anchor = behaviour_loss(actor, model, context, batch)
+        assert batch.good_observations is not None and batch.good_actions is not None
+        anchor = behaviour_loss(actor, model, context, batch.good_observations, batch.good_actions)
         loss = loss + config.behaviour_weight * anchor
         behaviour = anchor.detach()
     return ActorTerms(loss, rollout, returns.detach(), behaviour)
 
 
-def behaviour_loss(actor: FleetActor, model: WorldModel, context: TaskContext, batch: PolicyBatch) -> Tensor:
+def behaviour_loss(
+    actor: FleetActor, model: WorldModel, context: TaskContext, observations: Tensor, actions: Tensor
+) -> Tensor:
     """Mean squared distance [members] between the actor's mean and the actions of good episodes in the same states.
 
     Averaged over a task's own action entries, so that its weight means the same for every task.
+
+    Args:
+        observations: [members, rows, observation_dim].
+        actions: [members, rows, action_dim].
     """
-    assert batch.good_observations is not None and batch.good_actions is not None
     with torch.no_grad():
-        latent = model.encode(batch.good_observations, context)
+        latent = model.encode(observations, context)
     mask = context.action_mask
-    distance = ((actor.mean(latent) - batch.good_actions) * mask).square().sum(dim=-1) / mask.sum(dim=-1)
+    distance = ((actor.mean(latent) - actions) * mask).square().sum(dim=-1) / mask.sum(dim=-1)
     return distance.mean(dim=-1)
 
 
@@ -93,11 +99,24 @@ def critic_targets(critic: FleetCritic, rollout: Rollout, config: PolicyConfig) 
     return lambda_returns(rollout.rewards.detach(), values, config.gamma, config.td_lambda, rollout.continues)
 
 
-def critic_loss(critic: FleetCritic, latents: Tensor, targets: Tensor) -> Tensor:
+def alive(continues: Tensor) -> Tensor:
+    """1 for the states of a rollout that come before its termination or are it, 0 for those after: [H, ...].
+
+    Args:
+        continues: [H, ...], 0 where the episode terminated with the reward of the same index.
+    """
+    return torch.cat((torch.ones_like(continues[:1]), continues[:-1].cumprod(dim=0)))
+
+
+def critic_loss(critic: FleetCritic, latents: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean squared error [members] of every critic of the ensemble on the same rows (paper Eq. 9), summed over critics.
 
     Args:
         latents: [members, rows, latent_dim].
         targets: [members, rows].
+        weights: [members, rows], 0 for rows that do not count; None counts all.
     """
-    return (critic(latents) - targets.unsqueeze(1)).square().mean(dim=-1).sum(dim=-1)
+    errors = (critic(latents) - targets.unsqueeze(1)).square()
+    if weights is not None:
+        errors = errors * weights.unsqueeze(1)
+    return errors.mean(dim=-1).sum(dim=-1)

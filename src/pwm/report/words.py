@@ -94,21 +94,24 @@ def learning_sentence(record: RunRecord) -> str:
     learned = {(line.get("task"), line.get("seed")) for line in record.lines("policy") if line.get("task")}
     if not learned:
         return "No policy has been learned in it yet."
-    horizon = policy_horizon(record)
-    rollouts = f"imagined rollouts of {count(horizon, 'step')}" if isinstance(horizon, int) else "imagined rollouts"
+    horizon = policy_setting(record, "horizon")
+    rollouts = f"imagined rollouts of {count(horizon, 'step')}" if horizon else "imagined rollouts"
     policies = count(len(learned), "policy", "policies")
     together = " side by side" if len(learned) > 1 else ""
-    updates = record.updates("policy")
+    each = " each" if len(learned) > 1 else ""
+    updates, imitation = record.updates("policy") or 0, policy_setting(record, "behaviour_updates") or 0
+    imitated = f"{count(imitation, 'update')} of imitating the data's best episodes, then " if imitation else ""
     return (
-        f"The model was then frozen, and {policies} learned{together} from {rollouts} inside it, "
-        f"{count(updates or 0, 'update')}{' each' if len(learned) > 1 else ''}, without touching the simulator."
+        f"The model was then frozen, and {policies} learned{together} from {rollouts} inside it: {imitated}"
+        f"{count(max(updates - imitation, 0), 'update')} in imagination{each}, without touching the simulator."
     )
 
 
-def policy_horizon(record: RunRecord) -> object:
-    """Imagined steps per rollout; pre-training has a horizon of its own, so the section of the config must match."""
+def policy_setting(record: RunRecord, name: str) -> int | None:
+    """An integer of the policies' settings; pre-training has fields of the same names, so the section must match."""
     section = next(find(record.run.get("config"), "policy"), None)
-    return section.get("horizon") if isinstance(section, dict) else None
+    value = section.get(name) if isinstance(section, dict) else None
+    return value if isinstance(value, int) else None
 
 
 def evaluation_sentence(record: RunRecord) -> str:

@@ -19,6 +19,12 @@ Precision = Literal["auto", "float32", "bfloat16"]
 """Number format of matrix products; "auto" takes bfloat16 where the hardware multiplies it."""
 
 
+def require(holds: bool, field: str, value: object, rule: str) -> None:
+    """Raise PWMError, naming the field and the rule, unless the rule holds."""
+    if not holds:
+        raise PWMError(f"{field} is {value}, must be {rule}")
+
+
 def to_dict(config: Any) -> Any:
     """A dataclass (nested ones too) as dicts, lists and plain values; `from_dict` is its inverse."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):

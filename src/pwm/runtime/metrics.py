@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,16 @@ class MetricsLog:
             for name in values:
                 writer.add_scalar(where + name, line[name], step)
 
-    def truncate(self, phase: str, step: int, task: str | None = None, seed: int | None = None) -> None:
-        """Drop the lines of `phase` (and task and seed, if given) after `step`: a resumed run writes them again."""
-        whose = {name: value for name, value in (("task", task), ("seed", seed)) if value is not None}
+    def truncate(self, phase: str, step: int, members: Collection[tuple[str, int]] | None = None) -> None:
+        """Drop the lines of `phase` after `step`, all or those of (task, seed) `members`: a resumed run writes them
+        again."""
 
         def unwanted(line: dict) -> bool:
-            mine = line.get("phase") == phase and all(line.get(name) == value for name, value in whose.items())
-            return mine and line.get("step", 0) > step
+            mine = members is None or (line.get("task"), line.get("seed")) in members
+            return line.get("phase") == phase and mine and line.get("step", 0) > step
 
+        if not any(unwanted(line) for line in read_metrics(self.folder)):
+            return
         self._drop(unwanted)
         if phase in self._writers:
             self._writers.pop(phase).close()

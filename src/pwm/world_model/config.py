@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pwm.runtime.config import Precision
+from pwm.runtime.config import Precision, require
 from pwm.runtime.errors import PWMError
 
 
@@ -51,8 +51,8 @@ class PretrainConfig:
     """Horizons trained first, each for an equal share of the updates, the full one last; the paper has none.
     Shorter slices make larger batches, so that a batch always holds batch_size * horizon transitions."""
     early_starts: float = 0.0
-    """Share of the slices that start in the first tenth of their episodes; the rest start anywhere, as all do in the
-    paper."""
+    """Share of the slices that start in the first tenth of an episode's possible starts; the rest start anywhere, as
+    all do in the paper."""
     rho: float = 0.99
     """Weight of step t is rho^t (the gamma of Eq. 10)."""
     latent_weight: float = 20.0
@@ -82,6 +82,16 @@ class PretrainConfig:
     """Updates between two measurements on the held-out episodes."""
     checkpoint_every: int = 500
     """Updates between two checkpoints, from which the same command resumes."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "horizon", "evaluate_every", "checkpoint_every"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("updates", "warmup", "latent_weight", "reward_weight", "termination_weight", "encoder_scale"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("early_starts", "rho"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
+        for name in ("learning_rate", "grad_norm"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
 
 
 SIZES: dict[str, WorldModelConfig] = {
