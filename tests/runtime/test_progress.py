@@ -48,6 +48,16 @@ def test_rate_of_a_resumed_run_counts_its_own_steps(time):
     assert p.facts(5.0) == "90/100  2/s  0:05 elapsed  0:05 left"
 
 
+def test_the_time_left_follows_the_pace_of_the_last_seconds():
+    bar = progress("x", 1000)
+    bar.done = 500
+    bar.facts(10.0)
+    for second in range(11, 41):
+        bar.done += 1
+        text = bar.facts(float(second))
+    assert "1/s" in text and "7:50 left" in text
+
+
 def test_before_the_first_step_the_time_left_is_unknown():
     assert "? left" in Progress("x", total=3).facts(0.0)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 _TERMINAL_PERIOD = 0.1  # seconds between redraws
 _PLAIN_PERIOD = 5.0  # seconds between lines
+_WINDOW = 15.0  # seconds over which the rate is taken
 
 
 class Progress:
@@ -16,7 +18,7 @@ class Progress:
 
     def __init__(self, title: str, total: int, done: int = 0, period: float | None = None) -> None:
         self.title, self.total, self.done = title, total, done
-        self._first = done
+        self._marks = deque([(0.0, done)])
         self._terminal = sys.stdout.isatty()
         self._period = period if period is not None else _TERMINAL_PERIOD if self._terminal else _PLAIN_PERIOD
         self._values: Mapping[str, Any] = {}
@@ -58,7 +60,14 @@ class Progress:
 
     def facts(self, elapsed: float) -> str:
         """Done and total, rate, elapsed time, time left, values: the text both forms show. `elapsed` in seconds."""
-        rate = (self.done - self._first) / elapsed if elapsed > 0 else 0.0
+        # The rate of the last seconds, not of all: the phases of a step differ in speed.
+        while len(self._marks) > 1 and elapsed - self._marks[1][0] >= _WINDOW:
+            self._marks.popleft()
+        then, before = self._marks[0]
+        span = elapsed - then
+        rate = (self.done - before) / span if span > 0 else 0.0
+        if elapsed > self._marks[-1][0]:
+            self._marks.append((elapsed, self.done))
         left = clock((self.total - self.done) / rate) if rate > 0 else "?"
         parts = [f"{self.done}/{self.total}", f"{rate:.3g}/s", f"{clock(elapsed)} elapsed", f"{left} left"]
         return "  ".join(parts + [f"{name} {_show(value)}" for name, value in self._values.items()])
