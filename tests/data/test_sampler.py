@@ -127,6 +127,16 @@ def test_split_edges_and_seed(store):
         split_episodes(store, 1.0, 0)
 
 
+def test_equal_tasks_are_split_apart(tmp_path):
+    with StoreWriter(tmp_path / "store") as writer:
+        for task in ("a", "b"):
+            writer.add_task(task, 1, 1, episode_length=1, action_repeat=1)
+            for _ in range(30):
+                writer.add_episode(task, np.zeros((2, 1), np.float32), np.zeros((1, 1), np.float32), np.zeros(1))
+    held_out = split_episodes(open_store(tmp_path / "store"), 0.5, 0)[1]
+    assert not np.array_equal(held_out["a"], held_out["b"])
+
+
 def test_a_share_of_the_slices_starts_early(tmp_path):
     with StoreWriter(tmp_path / "store") as writer:
         writer.add_task("long", 1, 1, episode_length=100, action_repeat=1)

@@ -56,8 +56,9 @@ def test_weighted_episodes_and_errors(store):
     observations, _ = source.gather(grid(1, 1000))
     values, counts = np.unique(observations[0, :, 0].numpy(), return_counts=True)
     assert values.tolist() == [1100, 1200, 1201, 1202] and counts.tolist() == [400, 200, 200, 200]
-    with pytest.raises(PWMError, match="weights"):
-        StartSource(store, ["wide"], weights={"wide": np.zeros(2)})
+    for wrong in (np.zeros(2), np.array([2.0, -1.0]), np.array([1.0, np.inf])):
+        with pytest.raises(PWMError, match="weights"):
+            StartSource(store, ["wide"], weights={"wide": wrong})
     with pytest.raises(PWMError, match="other"):
         StartSource(store, ["other"])
 

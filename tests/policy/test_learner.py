@@ -117,8 +117,11 @@ def test_learn_resumes_after_an_interruption(model, store, tmp_path, monkeypatch
 
 
 def test_policy_file_round_trip_and_act(model, store, tmp_path):
-    learner = fleet(model, store, [("wide", 0), ("narrow", 2)])
-    learner.update()
+    model.normalise_observations("wide", torch.linspace(-1, 1, 5), torch.linspace(0.5, 2, 5))
+    learner = fleet(model, store, [("wide", 0), ("narrow", 2)], replace(CONFIG, actor_output_gain=1.0))
+    for _ in range(3):
+        learner.update()
+    assert not torch.allclose(learner.saved_actor.net.weights[0], learner.actor.net.weights[0], rtol=0, atol=1e-5)
     policies = export_policies(learner)
     observations = torch.randn(2, 6, 5)
     observations[1, :, 2:] = 0.0

@@ -18,10 +18,19 @@ def test_initialisation():
     model = make()
     assert not model.reward.linears[-1].weight.any()
     assert model.dynamics.linears[0].weight.abs().max() <= 0.04
-    assert model.embedding.abs().max() <= 0.02 and model.embedding.any()
+    assert 0.015 < model.embedding.abs().max() <= 0.02 and model.embedding.min() < 0
+    assert make(embedding_init=0.5).embedding.abs().max() > 0.3
+    assert not any(linear.bias.any() for linear in model.encoder.linears)
     context = model.task_contexts().select(torch.tensor([0]))
     rewards = model.two_hot.decode(model.reward_logits(torch.rand(1, 32), torch.rand(1, 3), context))
     torch.testing.assert_close(rewards, torch.zeros(1), atol=1e-5, rtol=0)
+
+
+def test_bias_init_is_the_encoders_first_layer_alone():
+    plain, biased = make(), make(bias_init=0.5)
+    assert 0.3 < biased.encoder.linears[0].bias.std() < 0.7
+    different = {n for (n, a), b in zip(plain.named_parameters(), biased.parameters(), strict=True) if (a != b).any()}
+    assert different == {"encoder.linears.0.bias"}
 
 
 def test_same_seed_same_weights():

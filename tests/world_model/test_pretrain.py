@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from pwm.data.store import open_store
+from pwm.data.sampler import split_episodes
+from pwm.data.store import EpisodeStore, open_store
 from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
-from pwm.runtime.metrics import read_metrics
+from pwm.runtime.metrics import MetricsLog, read_metrics
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.files import load_world_model, world_model_path
-from pwm.world_model.pretrain import Pretrainer, pretrain
+from pwm.world_model.pretrain import Pretrainer, _moments, pretrain
 
 MODEL = world_model_size("tiny")
 CONFIG = PretrainConfig(
@@ -42,6 +43,11 @@ def store(tmp_path_factory):
     return open_store(path)
 
 
+def _observations(store, task, episode):
+    data = store[task]
+    return np.array(data.observations[data.offsets[episode] + episode : data.offsets[episode + 1] + episode + 1])
+
+
 def test_the_loss_falls_and_rewards_are_foretold(store):
     config = replace(CONFIG, updates=150, learning_rate=3e-3, final_learning_rate=1e-4, warmup=10, batch_size=64)
     trainer = Pretrainer(store, MODEL, config)
@@ -65,8 +71,66 @@ def test_observations_are_normalised_by_the_training_episodes(store):
     observations = trainer.sampler(0).sample(0).observations[:, :, :2]
     scaled = observations * trainer.model.observation_scale[0] - trainer.model.observation_shift[0]
     assert scaled.abs().mean() < 3
+    train, held_out = split_episodes(store, CONFIG.held_out, 0)
+    for row, task in enumerate(store.tasks):
+        rows = np.concatenate([_observations(store, task, e) for e in train[task]]).astype(float)
+        shown = rows * trainer.model.observation_scale[row].numpy() - trainer.model.observation_shift[row].numpy()
+        np.testing.assert_allclose(shown.mean(0), 0.0, atol=1e-5)
+        np.testing.assert_allclose(shown.std(0, ddof=1), 1.0, rtol=1e-4)
     plain = Pretrainer(store, MODEL, replace(CONFIG, normalise_observations=False)).model
     assert torch.equal(plain.observation_scale, torch.ones(2, 2)) and not plain.observation_shift.any()
+
+
+def test_an_observation_that_never_changes_is_not_blown_up(store, monkeypatch):
+    monkeypatch.setattr("pwm.world_model.pretrain.np.concatenate", lambda rows: np.full((9, 2), 7.0, np.float32))
+    mean, std = _moments(store, "one", np.arange(3))
+    torch.testing.assert_close((mean, std), (torch.full((2,), 7.0), torch.full((2,), 0.01)))
+
+
+def test_training_and_held_out_slices_come_from_apart(store):
+    trainer = Pretrainer(store, MODEL, replace(CONFIG, batch_size=256), seed=3)
+    for task, episodes in split_episodes(store, CONFIG.held_out, 3)[1].items():
+        reserved = {float(x) for e in episodes for x in _observations(store, task, e)[1:, 0]}
+        row = store.tasks.index(task)
+        for batch, inside in ((trainer.sampler(7).sample(7), False), (trainer.held_out, True)):
+            ends = batch.observations[-1, batch.tasks == row, 0].tolist()
+            assert len(ends) > 9 and all((x in reserved) == inside for x in ends)
+
+
+def test_the_seed_reaches_weights_and_batches_and_early_starts_the_slices(store):
+    first, same, other = (Pretrainer(store, MODEL, replace(CONFIG, held_out=0.0), seed=s) for s in (0, 0, 1))
+    assert torch.equal(first.model.embedding, same.model.embedding)
+    assert not torch.equal(first.model.embedding, other.model.embedding)
+    a, b, c = (trainer.sampler(0).sample(0).observations for trainer in (first, same, other))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+    early = Pretrainer(store, MODEL, replace(CONFIG, early_starts=1.0)).sampler(7).sample(7).observations
+    starts = {float(_observations(store, task, e)[t, 0]) for task in store.tasks for e in range(8) for t in (0, 1)}
+    assert {float(x) for x in early[0, :, 0]} <= starts
+
+
+def test_an_update_clips_the_gradient_and_bounds_the_embedding(store):
+    trainer = Pretrainer(store, MODEL, replace(CONFIG, grad_norm=1e-3))
+    with torch.no_grad():
+        trainer.model.embedding.fill_(5.0)
+    norm = trainer.update()["grad_norm"]
+    left = torch.stack([p.grad.norm() for p in trainer.model.parameters()]).norm()
+    assert norm > 1e-2 and float(left) == pytest.approx(1e-3, rel=1e-3)
+    torch.testing.assert_close(trainer.model.embedding.norm(dim=1), torch.ones(2))
+
+
+def test_bfloat16_stays_close_and_resumes_to_the_same_bits(store, tmp_path):
+    config = replace(CONFIG, precision="bfloat16")
+    exact, low, again = (Pretrainer(store, MODEL, c) for c in (CONFIG, config, config))
+    assert {part.precision for part in low.model.children()} == {"bfloat16"}
+    for _ in range(3):
+        expected, ours = exact.update()["loss"], low.update()["loss"]
+        torch.testing.assert_close(ours, expected, rtol=1e-2, atol=0)
+        assert ours != expected
+    low.save(tmp_path / "checkpoint")
+    again.load(tmp_path / "checkpoint")
+    low.update(), again.update()
+    for a, b in zip(low.model.parameters(), again.model.parameters(), strict=True):
+        assert a.dtype == torch.float32 and torch.equal(a, b)
 
 
 def test_short_horizons_come_first_with_as_many_transitions(store):
@@ -91,6 +155,8 @@ def test_resume_equals_uninterrupted(store, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         pretrain(store, tmp_path / "b", MODEL, CONFIG)
     assert not world_model_path(tmp_path / "b").exists()
+    with MetricsLog(tmp_path / "b", tensorboard=False) as log:
+        log.write("world_model", 4, {"loss": 0.0})  # after the checkpoint: written again by the resumed run
     resumed = pretrain(store, tmp_path / "b", MODEL, CONFIG)
     assert len(calls) == 5 + 5  # from the checkpoint at update 3
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
@@ -100,7 +166,7 @@ def test_resume_equals_uninterrupted(store, tmp_path, monkeypatch):
     assert len(calls) == 10 and torch.equal(finished.embedding, resumed.embedding)
 
 
-def test_other_settings_or_data_are_refused(store, tmp_path):
+def test_other_settings_or_data_are_refused(store, tmp_path, monkeypatch):
     pretrain(store, tmp_path, MODEL, CONFIG)
     with pytest.raises(PWMError, match="settings.rho"):
         pretrain(store, tmp_path, MODEL, replace(CONFIG, rho=0.5))
@@ -108,6 +174,9 @@ def test_other_settings_or_data_are_refused(store, tmp_path):
         pretrain(store, tmp_path, MODEL, CONFIG, seed=1)
     with pytest.raises(PWMError, match="model.config.task_dim"):
         pretrain(store, tmp_path, world_model_size("tiny", task_dim=4), CONFIG)
+    monkeypatch.setattr(EpisodeStore, "fingerprint", lambda self: "changed")
+    with pytest.raises(PWMError, match="data = .*, now it is changed"):
+        pretrain(store, tmp_path, MODEL, CONFIG)
 
 
 def test_world_model_file_round_trip_and_damage(store, tmp_path):

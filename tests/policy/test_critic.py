@@ -1,0 +1,36 @@
+"""Critics: the ensemble's minimum, initialisation by key, members and critics apart."""
+
+import torch
+
+from pwm.policy.config import PolicyConfig
+from pwm.policy.critic import FleetCritic
+
+CONFIG = PolicyConfig(critic_units=(12, 8), critics=3)
+
+
+def test_value_is_the_smallest_of_the_ensemble():
+    critic = FleetCritic(16, CONFIG, [1, 2])
+    latent = torch.rand(2, 6, 16)
+    values = critic(latent)
+    assert values.shape == (2, 3, 6)
+    for k in range(2):
+        for row in range(6):
+            assert critic.value(latent)[k, row] == min(values[k, c, row] for c in range(3))
+
+
+def test_critics_of_a_member_see_its_latents_only():
+    critic = FleetCritic(16, CONFIG, [1, 2])
+    latent = torch.rand(2, 6, 16)
+    before = critic(latent)
+    latent[1] += 1.0
+    after = critic(latent)
+    assert torch.equal(before[0], after[0]) and not torch.isclose(before[1], after[1]).any()
+
+
+def test_every_critic_is_initialised_apart_and_by_its_members_key_alone():
+    pair, alone = FleetCritic(16, CONFIG, [7, 8]), FleetCritic(16, CONFIG, [8])
+    for a, b in zip(pair.net.weights, alone.net.weights, strict=True):
+        assert torch.equal(a[3:], b)
+        assert len({tuple(row.flatten().tolist()) for row in a}) == 6
+    for weight in pair.net.weights[0]:
+        torch.testing.assert_close(weight.T @ weight, 2.0 * torch.eye(12), atol=1e-5, rtol=1e-4)
