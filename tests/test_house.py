@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES = 450
 UNLIMITED = {".lock", ".json", ".svg", ".html", ".csv"}
 # Put together from pieces, or this file would be the first to break its own rule.
-HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("download.pytorch", "org"))]
+HOSTS = [".".join(parts) for parts in (("pypi", "org"), ("python" + "hosted", "org"), ("download.pytorch", "org"))]
 FORBIDDEN = re.compile("|".join([*map(re.escape, HOSTS), r"--(extra-)?index-url\s*[=\s]\s*\w", r"://[^\s/]*/simple\b"]))
 
 

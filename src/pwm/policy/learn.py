@@ -58,8 +58,8 @@ def learn(
             step, last = learner.updates, learner.updates == config.total_updates
             if step % config.log_every == 0 or last:
                 _log(log, step, members, values)
-                shown = "imagined_return" if "imagined_return" in values else "behaviour_loss"
-                bar.advance(0, **{shown: float(values[shown].mean())})
+                shown = [name for name in ("imagined_return", "behaviour_loss") if name in values]
+                bar.advance(0, **{name: float(values[name].mean()) for name in shown})
             bar.advance(1)
             if step % config.checkpoint_every == 0 or last:
                 learner.save(checkpoint)
