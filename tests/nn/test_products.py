@@ -88,8 +88,10 @@ def test_set_precision_reaches_every_perceptron():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_named_precision_is_taken_as_it_is(precision):
-    assert resolve_precision(precision, "cpu") == precision
+def test_a_named_precision_is_taken_as_it_is(precision, monkeypatch):
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda answer=supported: answer)
+        assert resolve_precision(precision, "cpu") == precision
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bfloat16"), (False, "float32")])

@@ -144,10 +144,12 @@ def episodic_model(store):
     return model
 
 
-@pytest.mark.parametrize(("critic_average", "episodic"), [(0.8, True), (0.0, False)])
-def test_updates_equal_the_plain_form(model, store, critic_average, episodic):
+@pytest.mark.parametrize(
+    ("critic_average", "actor_average", "episodic"), [(0.8, 0.9, True), (0.0, 0.05, False)], ids=["all", "least"]
+)
+def test_updates_equal_the_plain_form(model, store, critic_average, actor_average, episodic):
     model = episodic_model(store) if episodic else model
-    config = replace(CONFIG, critic_average=critic_average)
+    config = replace(CONFIG, critic_average=critic_average, actor_average=actor_average)
     learner = fleet(model, store, config=config)
     members = [Alone(model, task, seed, config) for task, seed in MEMBERS]
     for _ in range(4):
