@@ -17,6 +17,7 @@ from tests.cli.conftest import FAST, FAST_POLICY, contents
 def stop_at(monkeypatch, cls, update):
     """Let Ctrl-C be pressed when a trainer begins its update number `update`."""
     original = cls.update
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits an ignored SIGINT
 
     def interrupted(self):
         if self.updates == update:
