@@ -248,3 +248,15 @@ def test_learn_freezes_the_model_and_a_resumed_run_logs_no_line_twice(model, sto
     learn(model, store, tmp_path, ["wide"], config)
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
     assert len(calls) == 6 + 2
+
+
+def test_step_sizes_fall_on_a_line_of_their_own_in_each_phase(model, store):
+    config = replace(CONFIG, behaviour_updates=3, behaviour_learning_rate=7e-3, final_learning_rate=1e-3, updates=5)
+    config = replace(config, critic_learning_rate=3e-3)
+    learner, rates = fleet(model, store, config=config), []
+    for _ in range(8):
+        learner.update()
+        rates.append([adam.param_groups[0]["lr"] for adam in (learner.actor_optimiser, learner.critic_optimiser)])
+    actor, critic = zip(*rates, strict=True)
+    assert actor == pytest.approx([7e-3, 4e-3, 1e-3, 2e-3, 1.75e-3, 1.5e-3, 1.25e-3, 1e-3])
+    assert critic[3:] == pytest.approx([3e-3, 2.5e-3, 2e-3, 1.5e-3, 1e-3])
