@@ -111,6 +111,8 @@ def test_settings_reach_the_returns():
     rollout = imagine(model, context, actor, model.encode(batch.observations, context), batch.noise, "symlog")
     last = critic.value(rollout.latents[-1])
     torch.testing.assert_close(returns() - returns(bootstrap_exponent=1), 0.9**HORIZON * (1 - 0.9) * last)
+    true = imagine(model, context, actor, rollout.latents[0], batch.noise, "true")
+    torch.testing.assert_close(returns(reward_space="true"), discounted_return(true.rewards, last, 0.9))
     one_step = critic_targets(critic, rollout, replace(CONFIG, td_lambda=0.0))
     following = torch.stack([critic.value(z) for z in rollout.latents[1:]])
     torch.testing.assert_close(one_step, rollout.rewards + 0.9 * following)

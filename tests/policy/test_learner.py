@@ -130,7 +130,7 @@ def test_policy_file_round_trip_and_act(model, store, tmp_path):
     np.testing.assert_allclose(act_together(policies)(observations.numpy()), expected, atol=1e-5)
     policies[1].save(tmp_path / "policy")
     loaded = load_policy(tmp_path / "policy")
-    assert (loaded.task, loaded.seed, loaded.action_dim) == ("narrow", 2, 1)
+    assert (loaded.task, loaded.seed, loaded.action_dim) == ("narrow", 2, 1) and loaded.about["updates"] == 3
     one = loaded.act(observations[1, 0, :2].numpy())
     many = loaded.act(observations[1, :, :2].numpy())
     assert one.shape == (1,) and many.shape == (6, 1) and one.dtype == np.float32
