@@ -20,6 +20,14 @@ def test_mish_matches_float64():
     torch.testing.assert_close(x.grad.double(), reference.grad, rtol=3e-6, atol=3e-6)
 
 
+def test_mish_without_gradient_takes_another_way_to_the_same_values():
+    x = POINTS.clone()
+    with_gradient = mish(x.requires_grad_(True)).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(mish(x), with_gradient, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(mish(POINTS), with_gradient, rtol=1e-6, atol=1e-7)
+
+
 def test_mish_gradcheck():
     x = torch.linspace(-8, 8, 33, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(mish, x)
