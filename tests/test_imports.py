@@ -1,4 +1,4 @@
-"""The rooms of the house import one way: data -> world_model -> policy -> evaluation -> report -> cli.
+"""The rooms of the house import one way: data -> world_model -> policy -> baselines -> evaluation -> report -> cli.
 
 `nn`, `tasks` and `runtime` are leaves (`nn` and `tasks` may use `runtime`). Every import counts, also those inside
 functions, under TYPE_CHECKING, relative ones and `importlib.import_module("pwm...")` with a literal name.
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "pwm"
-ORDER = ("data", "world_model", "policy", "evaluation", "report", "cli")
+ORDER = ("data", "world_model", "policy", "baselines", "evaluation", "report", "cli")
 LEAVES = {"runtime": set(), "nn": {"runtime"}, "tasks": {"runtime"}}
 ALLOWED = LEAVES | {room: set(ORDER[:i]) | set(LEAVES) for i, room in enumerate(ORDER)}
 
