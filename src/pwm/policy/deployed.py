@@ -1,9 +1,14 @@
-"""A policy as a file: encoder and actor of one task, ready to act without data, planner or world model."""
+"""A policy as a file: encoder and actor of one task, ready to act without data, planner or world model.
+
+What evaluates or ships a policy needs no more than `DeployedPolicy`. `load_policy` reads any kind of policy file: the
+kind stands in the file's header, and `register_policy_kind` says who reads which.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +25,44 @@ from pwm.runtime.files import PathLike
 from pwm.world_model.config import WorldModelConfig
 
 _KIND = "policy"
+ROWS = 16
+"""Observations that `act_together` hands to a policy at once, always."""
+
+
+class DeployedPolicy(Protocol):
+    """What every policy that was loaded from a file offers, whoever trained it."""
+
+    task: str
+    """Id of the task that it acts in."""
+    seed: int
+    """Seed that it was trained with."""
+    observation_dim: int
+    """Width of the task's observations."""
+    action_dim: int
+    """Number of the task's actions."""
+    about: dict[str, Any]
+    """The description in the file's header: "kind", "task", "seed", sizes, settings, and "updates" where known."""
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Deterministic actions float32 [..., action_dim] in [-1, 1] for observations [..., observation_dim].
+
+        Rows are independent, and calling has no effect: the same array gives the same actions.
+        """
+        ...
+
+
+Loader = Callable[[dict[str, Tensor], dict[str, Any], PathLike, "torch.device | str"], DeployedPolicy]
+"""(tensors, description, path, device) -> policy. KeyError, TypeError and ValueError count as a damaged description."""
+_loaders: dict[str, Loader] = {}
+
+
+def register_policy_kind(kind: str, loader: Loader) -> None:
+    """Let `load_policy` read files whose description says `"kind": kind` (see `runtime.checkpoint.write_described`).
+
+    Call it where the kind is defined, at import; the module must be imported before such a file is loaded. Rooms that
+    come later in the house than `policy` are imported for this by `evaluation/evaluate.py`.
+    """
+    _loaders[kind] = loader
 
 
 class Policy(nn.Module):
@@ -75,15 +118,22 @@ class Policy(nn.Module):
         write_described(path, module_tensors(self, "policy"), self.about)
 
 
-def load_policy(path: PathLike, device: torch.device | str = "cpu") -> Policy:
-    """Read a policy file. Raises PWMError when it is missing, damaged or of another kind."""
-    tensors, about = read_described(path, _KIND, device)
-    try:
-        policy = Policy(about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise PWMError(f"{path}: its description is incomplete ({error}); the file is damaged") from error
+def _load(tensors: dict[str, Tensor], about: dict[str, Any], path: PathLike, device: torch.device | str) -> Policy:
+    policy = Policy(about)
     load_module(policy, "policy", tensors, path)
     return policy.to(device)
+
+
+register_policy_kind(_KIND, _load)
+
+
+def load_policy(path: PathLike, device: torch.device | str = "cpu") -> DeployedPolicy:
+    """Read a policy file of any registered kind. Raises PWMError when it is missing, damaged or of no such kind."""
+    tensors, about = read_described(path, tuple(_loaders), device)
+    try:
+        return _loaders[about["kind"]](tensors, about, path, device)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PWMError(f"{path}: its description is incomplete ({error}); the file is damaged") from error
 
 
 def policy_path(run: PathLike, task: str, seed: int) -> Path:
@@ -129,17 +179,27 @@ def export_policies(learner: FleetLearner) -> list[Policy]:
     return policies
 
 
-def act_together(policies: Sequence[Policy]) -> Callable[[np.ndarray], np.ndarray]:
+def act_together(policies: Sequence[DeployedPolicy], first: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     """One function that acts for many policies: padded observations [N, E, O] to padded actions [N, E, A].
 
-    O and A are the widest of the policies' own task sizes.
+    O and A are the widest of the policies' own task sizes. The E rows are episodes `first`, `first + 1`, ... of a
+    longer list. A policy always sees blocks of exactly ROWS episodes, episode e in row e % ROWS, and zeros where an
+    episode is not among the E: a matrix product rounds differently in another shape or row, and so an episode's actions
+    have the same bits whatever runs beside it.
     """
     wide = max(policy.action_dim for policy in policies)
+    lead = first % ROWS
 
     def act(observations: np.ndarray) -> np.ndarray:
-        actions = np.zeros((*observations.shape[:2], wide), np.float32)
+        members, episodes = observations.shape[:2]
+        actions = np.zeros((members, episodes, wide), np.float32)
         for k, policy in enumerate(policies):
-            actions[k, :, : policy.action_dim] = policy.act(observations[k, :, : policy.observation_dim])
+            for block in range(0, lead + episodes, ROWS):
+                begin, end = max(block, lead), min(block + ROWS, lead + episodes)
+                rows = torch.zeros(ROWS, policy.observation_dim).numpy()  # torch aligns its memory, numpy may not
+                rows[begin - block : end - block] = observations[k, begin - lead : end - lead, : rows.shape[1]]
+                own = policy.act(rows)[begin - block : end - block]
+                actions[k, begin - lead : end - lead, : policy.action_dim] = own
         return actions
 
     return act

@@ -59,8 +59,10 @@ def write_described(path: PathLike, tensors: dict[str, Tensor], description: dic
     write_tensors(path, tensors, {"pwm": json.dumps(description, sort_keys=True)})
 
 
-def read_described(path: PathLike, kind: str, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict]:
-    """Read what `write_described` wrote, whose description must have `"kind": kind`.
+def read_described(
+    path: PathLike, kind: str | tuple[str, ...], device: str | torch.device = "cpu"
+) -> tuple[dict[str, Tensor], dict]:
+    """Read what `write_described` wrote, whose description must have `"kind": kind` (or one of several).
 
     Raises:
         PWMError: the file is missing, damaged, or of another kind.
@@ -71,8 +73,9 @@ def read_described(path: PathLike, kind: str, device: str | torch.device = "cpu"
         found = description["kind"]
     except (KeyError, TypeError, ValueError) as error:
         raise PWMError(f"{path}: was not written by pwm; pass a file or run folder that pwm made") from error
-    if found != kind:
-        raise PWMError(f"{path}: holds a {found}, not a {kind}; pass the right file")
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if found not in kinds:
+        raise PWMError(f"{path}: holds a {found}, not a {' or '.join(kinds)}; pass the right file")
     return tensors, description
 
 
