@@ -95,6 +95,7 @@ class GymnasiumTaskEnv(gymnasium.Env):
         self._episode_length = episode_length
         self._action_repeat = action_repeat
         self._step = 0
+        self._running = False
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
         self.render_mode = env.render_mode
         self.metadata = dict(env.metadata)
@@ -108,12 +109,14 @@ class GymnasiumTaskEnv(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Starts an episode."""
-        self._step = 0
+        self._step, self._running = 0, True
         observation, info = self._env.reset(seed=None if seed is None else int(seed), options=options)
         return self._flatten(observation), info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One agent step. Raises PWMError for a wrong shape or a non-finite action."""
+        """One agent step. Raises PWMError for a wrong shape, a non-finite action, or a step outside an episode."""
+        if not self._running:
+            raise PWMError("step() outside an episode: call reset() first")
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise PWMError(f"action must be finite and of shape {self.action_space.shape}, got {action}")
@@ -128,6 +131,7 @@ class GymnasiumTaskEnv(gymnasium.Env):
                 break
         self._step += 1
         truncated = bool(truncated) or self._step >= self._episode_length
+        self._running = not (terminated or truncated)
         return self._flatten(observation), total, bool(terminated), truncated, info
 
     def render(self) -> np.ndarray | None:

@@ -1,0 +1,154 @@
+"""The 50 tasks of Meta-World (version 3), played the way the multi-task set MT80 plays them.
+
+An agent step is two control steps with the same action, and an episode is 100 agent steps. Meta-World itself is
+imported only when an environment or a scripted policy is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from pwm.runtime.errors import PWMError
+from pwm.tasks.gymnasium_env import GymnasiumTaskEnv
+from pwm.tasks.rendering import MujocoRenderer
+from pwm.tasks.spec import TaskSpec
+
+ACTION_REPEAT = 2
+EPISODE_LENGTH = 100  # agent steps
+OBSERVATION_DIM = 39  # 18 of this control step, the same 18 of the one before, 3 of the goal
+ACTION_DIM = 4  # a shift of the hand along x, y, z, and the gripper's effort
+CAMERA = "corner4"  # close to the table; the model has it upside down
+
+# Meta-World's names without their "-v3", in the order of MT80.
+_NAMES = (
+    *("assembly", "basketball", "button-press-topdown", "button-press-topdown-wall", "button-press"),
+    *("button-press-wall", "coffee-button", "coffee-pull", "coffee-push", "dial-turn"),
+    *("disassemble", "door-open", "door-close", "drawer-close", "drawer-open"),
+    *("faucet-open", "faucet-close", "hammer", "handle-press-side", "handle-press"),
+    *("handle-pull-side", "handle-pull", "lever-pull", "peg-insert-side", "peg-unplug-side"),
+    *("pick-out-of-hole", "pick-place", "pick-place-wall", "plate-slide", "plate-slide-side"),
+    *("plate-slide-back", "plate-slide-back-side", "push-back", "push", "push-wall"),
+    *("reach", "reach-wall", "shelf-place", "soccer", "stick-push"),
+    *("stick-pull", "sweep-into", "sweep", "window-open", "window-close"),
+    *("bin-picking", "box-close", "door-lock", "door-unlock", "hand-insert"),
+)
+
+
+class MetaWorldEnv(gymnasium.Env):
+    """One Meta-World task, control step by control step: object and goal are drawn anew at every reset.
+
+    Observation: float64 [39] with the goal in it. Action: [4] in [-1, 1]. Reward: 0 to 10 per control step.
+    `reset(seed=s)` makes the episode a function of s, a whole number of at least 0; without a seed the random numbers
+    go on from where they are. A reset ends with one control step without action, after the observation it returns.
+
+    `name` is Meta-World's own without "-v3"; `render_size` is (height, width) in pixels.
+    """
+
+    def __init__(self, name: str, render_mode: str | None = None, render_size: tuple[int, int] = (240, 320)) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise PWMError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        kinds = _import_metaworld("metaworld.env_dict").ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
+        if f"{name}-v3-goal-observable" not in kinds:
+            raise PWMError(f"Meta-World has no task {name}-v3")
+        # With a seed the constructor leaves NumPy's global generator as it was. It also freezes object and goal.
+        self._environment = kinds[f"{name}-v3-goal-observable"](seed=0)
+        self._environment._freeze_rand_vec = False
+        self._environment.seeded_rand_vec = True
+        self._environment.np_random = np.random.default_rng()
+        self._renderer: MujocoRenderer | None = None
+        self._render_size = render_size
+        self.render_mode = render_mode
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1.0 / self._environment.dt}
+        self.observation_space = self._environment.observation_space
+        self.action_space = self._environment.action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Starts an episode. Raises PWMError for a negative seed."""
+        if seed is not None:
+            if seed < 0:
+                raise PWMError(f"episode seed {seed}: must be zero or more")
+            self._environment.np_random = np.random.default_rng(seed)
+        observation, _ = self._environment.reset()
+        self._environment.step(np.zeros(ACTION_DIM, np.float32))
+        return observation, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One control step; `info["success"]` is Meta-World's own, 0.0 or 1.0."""
+        observation, reward, terminated, truncated, info = self._environment.step(action)
+        return observation, float(reward), bool(terminated), bool(truncated), info
+
+    def render(self) -> np.ndarray | None:
+        """The present state as uint8 [H, W, 3], None without a render mode. Raises PWMError where OpenGL fails."""
+        if self.render_mode is None:
+            return None
+        model, data = self._environment.model, self._environment.data
+        if self._renderer is None:
+            self._renderer = MujocoRenderer(model, *self._render_size)
+        return self._renderer.render(data, model.camera(CAMERA).id)[::-1, ::-1].copy()
+
+    def close(self) -> None:
+        """Frees the renderer and the simulator."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self._environment.close()
+
+
+def make_metaworld(
+    name: str, render_mode: str | None = None, render_size: tuple[int, int] = (240, 320)
+) -> GymnasiumTaskEnv:
+    """A Meta-World task by its own name without "-v3", e.g. `make_metaworld("door-open")`, in agent steps.
+
+    Raises PWMError where metaworld cannot be imported or does not know the task.
+    """
+    return GymnasiumTaskEnv(MetaWorldEnv(name, render_mode, render_size), EPISODE_LENGTH, ACTION_REPEAT)
+
+
+def scripted_policy(task_id: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The policy that Meta-World's authors wrote by hand for a task: observation [39] -> action float32 [4] in [-1, 1].
+
+    It keeps no memory, so one may serve many episodes. Raises PWMError where `task_id` is no Meta-World task.
+    """
+    name = task_id.removeprefix("mw-")
+    if not task_id.startswith("mw-") or name not in _NAMES:
+        raise PWMError(f"task {task_id}: only the tasks of Meta-World (mw-...) have a scripted policy")
+    policy = _import_metaworld("metaworld.policies").ENV_POLICY_MAP[f"{name}-v3"]()
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        with warnings.catch_warnings():  # it warns of actions beyond [-1, 1], which are clipped here
+            warnings.simplefilter("ignore")
+            action = policy.get_action(np.asarray(observation, dtype=np.float64))
+        return np.clip(action, -1.0, 1.0).astype(np.float32)
+
+    return act
+
+
+def _import_metaworld(module: str) -> ModuleType:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    except Exception as error:  # OpenGL bindings fail in many ways when MUJOCO_GL names a backend that is not there
+        raise PWMError(
+            f"metaworld could not be imported ({type(error).__name__}: {error}); "
+            "install it with 'pip install metaworld==3.1.1', and if MUJOCO_GL is set, unset it"
+        ) from error
+
+
+def _spec(name: str) -> TaskSpec:
+    make = partial(make_metaworld, name)
+    return TaskSpec(f"mw-{name}", OBSERVATION_DIM, ACTION_DIM, EPISODE_LENGTH, ACTION_REPEAT, "success", make)
+
+
+TASKS: tuple[TaskSpec, ...] = tuple(_spec(name) for name in _NAMES)
+TASK_SETS: dict[str, tuple[str, ...]] = {"metaworld-50": tuple(spec.id for spec in TASKS)}
