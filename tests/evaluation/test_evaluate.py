@@ -19,6 +19,7 @@ from pwm.runtime.files import write_json
 from pwm.runtime.metrics import read_metrics
 from pwm.tasks import registry
 from pwm.world_model.config import world_model_size
+from tests.evaluation.odd_tasks import small
 
 
 @pytest.fixture
@@ -127,9 +128,43 @@ def test_the_grouping_changes_nothing(run, tasks, monkeypatch):
     (run / "results.json").unlink()
     small = evaluate_run(run, 5, film_seconds=0)
     for task in whole["tasks"]:
-        assert small["tasks"][task]["policy_returns"] == pytest.approx(whole["tasks"][task]["policy_returns"], abs=1e-5)
+        assert small["tasks"][task]["policy_returns"] == whole["tasks"][task]["policy_returns"]
         assert small["tasks"][task]["random_mean"] == whole["tasks"][task]["random_mean"]
     assert max(alive) <= 3 and sum(alive) == 5 * 5
+
+
+def test_processes_change_nothing(tmp_path, monkeypatch, capsys):
+    specs = [small("small-a", 6), small("small-b", 9)]
+    registry.list_tasks()
+    monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec for spec in specs})
+    results = []
+    for workers, limit in ((0, 64), (2, 64), (3, 6)):
+        monkeypatch.setattr(module, "MAX_ENVIRONMENTS", limit)
+        run = tmp_path / f"{workers}"
+        for spec in specs:
+            save_policy(run, spec, 0)
+            save_policy(run, spec, 1, weights=1)
+        results.append(evaluate_run(run, 9, film_seconds=0, workers=workers)["tasks"])
+    assert results[0] == results[1] == results[2]
+    assert len(np.unique(results[0]["small-a"]["policy_returns"])) == 18
+    assert "in this process alone" not in capsys.readouterr().out
+
+
+def test_how_many_processes_by_itself(run, monkeypatch):
+    asked = []
+
+    class Counted(module.Workers):
+        def __init__(self, count, capacity):
+            asked.append(count)
+            super().__init__(0, capacity)
+
+    monkeypatch.setattr(module, "Workers", Counted)
+    monkeypatch.setattr(module, "count_cores", lambda: 5)
+    evaluate_run(run, 1, film_seconds=0)
+    monkeypatch.setattr(module, "FEW_STEPS", 60)  # two episodes of 6 + 9 steps, random and learned
+    evaluate_run(run, 2, film_seconds=0)
+    evaluate_run(run, 2, 1, film_seconds=0, workers=3)
+    assert asked == [0, 5, 3]
 
 
 def count_environments(run_episodes, alive):

@@ -27,6 +27,9 @@ class Evaluate:
     """Length of the film of each task, in the simulator's time; 0 makes none."""
     device: str = "cpu"
     """Where the policies run: auto, cpu, cuda or cuda:N. The simulator needs the CPU in any case."""
+    workers: int | None = None
+    """Processes that step the environments, this one among them; 0 and 1 start no other. None takes all cores where
+    that pays. The results do not depend on it."""
     threads: int | None = None
     """CPU threads; none leaves PyTorch's choice."""
 
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     keep_freed_memory()
     set_threads(args.threads)
     clock, device = Stopwatch(args.run, STARTED), resolve_device(args.device)
-    results = evaluate_run(args.run, args.episodes, args.seed, args.film_seconds, device, clock)
+    results = evaluate_run(args.run, args.episodes, args.seed, args.film_seconds, device, clock, args.workers)
     if run_file(args.run).exists():
         settings = {"evaluate": {"episodes": args.episodes, "seed": args.seed}}
         record_step(args.run, "evaluate", settings, command=command_line("evaluate", arguments))

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from pwm.data.store import open_store
+from pwm.evaluation.environments import Table
 from pwm.evaluation.film import write_film
 from pwm.evaluation.random_policy import RandomPolicy
 from pwm.evaluation.results import Scores, read_results, results_path, task_entry
 from pwm.evaluation.rollout import Act, Episodes, run_episodes
-from pwm.policy.deployed import Policy, act_together, find_policies, load_policy
+from pwm.evaluation.workers import MOST_WORKERS, Workers, count_cores
+from pwm.policy.deployed import DeployedPolicy, act_together, find_policies, load_policy
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_json
 from pwm.runtime.metrics import MetricsLog
@@ -27,13 +29,15 @@ from pwm.tasks.spec import TaskSpec
 
 MAX_ENVIRONMENTS = 64
 """Environments alive at one time; a simulator takes some megabytes each."""
+FEW_STEPS = 20_000
+"""Agent steps up to which more processes would take longer to start than they save."""
 
 
 @dataclass(frozen=True)
 class _Member:
     """One policy of the run, and the environment it is to prove itself in."""
 
-    policy: Policy
+    policy: DeployedPolicy
     digest: str
     spec: TaskSpec
 
@@ -45,11 +49,14 @@ def evaluate_run(
     film_seconds: float = 6.0,
     device: torch.device | str = "cpu",
     clock: Stopwatch | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Measure every policy of a run folder over `episodes` real episodes, and return the content of its results.json.
 
     All tasks and policies meet the same episode seeds, a function of `seed`. Policies of other tasks step side by
-    side; actions are the policies' means. Random actions run once per task. Data means come from the store that
+    side; actions are the policies' means. `workers` processes, this one among them, step the environments: 0 or 1
+    starts no other, none takes the machine's cores where that pays. What is measured does not depend on them.
+    Random actions run once per task. Data means come from the store that
     run.json names, and are null where it is gone or has changed. Each task's first policy is filmed for `film_seconds`.
 
     Writes `results.json` (after each group of policies: what is in it for the same policy file, episodes and seed is
@@ -57,7 +64,8 @@ def evaluate_run(
     reason for its absence as "film_note".
 
     Raises:
-        PWMError: no run, no policies, an unknown task, a policy of other sizes than its task, damaged files.
+        PWMError: no run, no policies, an unknown task, a policy of other sizes than its task, damaged files, an
+            environment that fails or a worker process that dies (named with task and seed).
     """
     run = Path(run)
     if episodes < 1 or seed < 0:
@@ -68,7 +76,7 @@ def evaluate_run(
     members = [_member(path, device) for path in find_policies(run)]
     clock = clock or Stopwatch(run)
     evaluation = _Evaluation(run, members, results, clock)
-    evaluation.measure()
+    evaluation.measure(workers)
     if film_seconds > 0:
         evaluation.film(film_seconds)
     evaluation.save()
@@ -95,8 +103,8 @@ class _Evaluation:
             if before is not None and before.get("sha256") == member.digest:
                 self.scores[member.spec.id, member.policy.seed] = before
 
-    def measure(self) -> None:
-        """Run the episodes that results.json does not have yet."""
+    def measure(self, workers: int | None = None) -> None:
+        """Run the episodes that results.json does not have yet, in that many processes."""
         known = [m for m in self.members if (m.spec.id, m.policy.seed) in self.scores]
         todo = [m for m in self.members if m not in known]
         tasks = [spec for spec in self.specs.values() if spec.id not in self.random]
@@ -108,13 +116,22 @@ class _Evaluation:
         size = max(1, MAX_ENVIRONMENTS // len(self.seeds))
         groups = [_split(tasks, size), _split(todo, size)]
         steps = sum(self._steps([_spec(x) for x in group]) for kind in groups for group in kind)
-        with self.clock.stage("evaluate"), progress("Evaluation", steps) as bar, MetricsLog(self.run) as log:
+        if workers is None:
+            few = self._agent_steps([*tasks, *(m.spec for m in todo)]) < FEW_STEPS
+            workers = 0 if few else min(count_cores(), MOST_WORKERS)
+        with (
+            self.clock.stage("evaluate"),
+            progress("Evaluation", steps) as bar,
+            MetricsLog(self.run) as log,
+            Workers(workers, self._capacity()) as pool,
+        ):
             for group in groups[0]:
-                for spec, scores in zip(group, self._play(group, lambda seeds, g=group: RandomPolicy(g, seeds), bar)):
-                    self.random[spec.id] = scores
+                scores = self._play(group, lambda seeds, first, g=group: RandomPolicy(g, seeds), bar, pool)
+                self.random |= {spec.id: own for spec, own in zip(group, scores)}
             for group in groups[1]:
-                act = act_together([member.policy for member in group])
-                played = self._play([member.spec for member in group], lambda seeds, act=act: act, bar)
+                policies = [member.policy for member in group]
+                specs = [member.spec for member in group]
+                played = self._play(specs, lambda seeds, first, p=policies: act_together(p, first), bar, pool)
                 for member, scores in zip(group, played):
                     self._keep(member, scores, log)
                 self.save()
@@ -151,25 +168,41 @@ class _Evaluation:
         self.results |= {"wall_seconds": self.clock.wall_seconds(), "random": self.random, "tasks": tasks}
         write_json(results_path(self.run), self.results)
 
-    def _play(self, specs: Sequence[TaskSpec], actor: Callable[[np.ndarray], Act], bar: Progress) -> list[Scores]:
-        """Scores of each of `specs` over all episodes; `actor` makes a policy for the seeds [specs, some episodes]."""
+    def _play(
+        self, specs: Sequence[TaskSpec], actor: Callable[[np.ndarray, int], Act], bar: Progress, pool: Workers
+    ) -> list[Scores]:
+        """Scores of each of `specs` over all episodes.
+
+        `actor` makes a policy for the seeds [specs, some episodes] and the number of the first of these episodes.
+        """
         table = np.tile(np.array(self.seeds), (len(specs), 1))
         parts: list[Episodes] = []
-        begin, done = bar.done, 0
+        begin, done, first = bar.done, 0, 0
 
         def advance(step: int) -> None:
             bar.advance(1)
 
         for seeds in np.array_split(table, self._parts(specs), axis=1):
-            parts.append(run_episodes(specs, actor(seeds), seeds, advance))
+            parts.append(run_episodes(specs, actor(seeds, first), seeds, advance, None, pool))
+            first += seeds.shape[1]
             done += max(spec.episode_length for spec in specs)
             bar.advance(begin + done - bar.done)  # where all episodes ended early
         scores: list[Scores] = [{"returns": x.tolist()} for x in np.concatenate([p.returns for p in parts], axis=1)]
-        for n, own in enumerate(scores):
-            success = [p.success[n] for p in parts if p.success is not None]
-            if success and np.isfinite(values := np.concatenate(success)).all():
-                own["success"] = values.tolist()
+        for name in ("success", "success_any"):
+            for n, own in enumerate(scores):
+                reported = [rows[n] for part in parts if (rows := getattr(part, name)) is not None]
+                if reported and np.isfinite(values := np.concatenate(reported)).all():
+                    own[name] = values.tolist()
         return scores
+
+    def _agent_steps(self, specs: Sequence[TaskSpec]) -> int:
+        return len(self.seeds) * sum(spec.episode_length for spec in specs)
+
+    def _capacity(self) -> int:
+        """Bytes of the largest group."""
+        specs = self.specs.values()
+        environments = max(MAX_ENVIRONMENTS, 1)
+        return Table.size(environments, max(s.observation_dim for s in specs), max(s.action_dim for s in specs))
 
     def _parts(self, specs: Sequence[TaskSpec]) -> int:
         return -(-len(specs) * len(self.seeds) // MAX_ENVIRONMENTS)
