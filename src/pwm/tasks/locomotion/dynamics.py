@@ -1,0 +1,227 @@
+"""The launches of one environment step: K substeps of articulated dynamics with ground contact, n robots at once.
+
+Newton's own Featherstone kernels in a sequence of our own, because the stock solver's gradients are wrong:
+
+* `eval_rigid_tau` overwrites the external wrenches that it reads, and its adjoint then replays the overwritten ones. It
+  gets a copy here, and the tape restores the copy before the adjoint.
+* The stock solver has one mass matrix for all substeps of a tape. Here every update has its own.
+* The dense products for the mass matrix take most of the stock step. Here it is summed over (link, ancestor) pairs.
+* Contact and limits have no force that jumps (`kernels.py`, `robot.py`).
+
+The velocity of a free joint stays in Newton's internal convention within the substeps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pwm.tasks.locomotion import kernels
+from pwm.tasks.locomotion.newton_kernels import featherstone, newton, wp
+from pwm.tasks.locomotion.robot import ContactPoints, Robot
+from pwm.tasks.locomotion.settings import Physics
+
+
+@dataclass
+class _Substep:
+    """What one substep computes, each array with its gradient: the adjoint pass reads it all."""
+
+    body_q: wp.array
+    body_com_q: wp.array
+    body_qd: wp.array
+    subspace: wp.array
+    origin: wp.array
+    inertia: wp.array
+    velocity: wp.array
+    bias: wp.array
+    acceleration: wp.array
+    wrench: wp.array
+    wrench_used: wp.array
+    wrench_children: wp.array
+    tau: wp.array
+    qdd: wp.array
+    scratch: wp.array
+
+
+class Dynamics:
+    """Model, buffers and launch sequence.
+
+    Inputs `q_in` [n*nq], `qd_in` [n*nv], `force` [n*nv] and outputs `q_out`, `qd_out` are Warp arrays with gradients;
+    `launch` computes the outputs from the inputs.
+    """
+
+    def __init__(self, robot: Robot, worlds: int, physics: Physics, device: str) -> None:
+        self.worlds, self.physics, self.device = worlds, physics, device
+        builder = newton.ModelBuilder()
+        builder.replicate(robot.builder, worlds, spacing=(0.0, 0.0, 0.0))
+        self.model = builder.finalize(device=device, requires_grad=False)
+        self.bodies = self.model.body_count // worlds
+        self.q_size, self.qd_size = self.model.joint_coord_count // worlds, self.model.joint_dof_count // worlds
+        self._constants(robot.contacts)
+        self._buffers()
+
+    def _constants(self, contacts: ContactPoints) -> None:
+        model, device = self.model, self.device
+        self.body_inertia = wp.zeros(model.body_count, dtype=wp.spatial_matrix, device=device)
+        self.body_com_local = wp.zeros(model.body_count, dtype=wp.transform, device=device)
+        inputs = [model.body_inertia, model.body_mass]
+        self._run(featherstone.compute_spatial_inertia, model.body_count, inputs, [self.body_inertia])
+        self._run(featherstone.compute_com_transforms, model.body_count, [model.body_com], [self.body_com_local])
+        self.pairs = [wp.array(part, dtype=int, device=device) for part in _ancestor_pairs(model, self.worlds)]
+        size = self.qd_size
+        self.matrix_start = wp.array(np.arange(self.worlds) * size * size, dtype=int, device=device)
+        self.matrix_rows = wp.array(np.full(self.worlds, size), dtype=int, device=device)
+        self.dof_start = wp.array(np.arange(self.worlds) * size, dtype=int, device=device)
+        self.contact_body = wp.array(contacts.body, dtype=int, device=device)
+        self.contact_point = wp.array(contacts.point, dtype=wp.vec3, device=device)
+        self.contact_radius = wp.array(contacts.radius, dtype=float, device=device)
+
+    def _buffers(self) -> None:
+        model = self.model
+
+        def zeros(length: int, dtype: type = float) -> wp.array:
+            return wp.zeros(length, dtype=dtype, device=self.device, requires_grad=True)
+
+        coords, dofs, bodies = model.joint_coord_count, model.joint_dof_count, model.body_count
+        steps = self.physics.substeps
+        self.q = [zeros(coords) for _ in range(steps + 1)]
+        self.qd = [zeros(dofs) for _ in range(steps + 1)]  # in Newton's internal convention
+        self.q_in, self.q_out = self.q[0], self.q[steps]
+        self.qd_in, self.qd_out, self.force, self.force_used = (zeros(dofs) for _ in range(4))
+        transform, spatial = wp.transform, wp.spatial_vector
+        self.substeps = [
+            _Substep(
+                body_q=zeros(bodies, transform),
+                body_com_q=zeros(bodies, transform),
+                body_qd=zeros(bodies, spatial),
+                subspace=zeros(dofs, spatial),
+                origin=zeros(bodies, wp.vec3),
+                inertia=zeros(bodies, wp.spatial_matrix),
+                velocity=zeros(bodies, spatial),
+                bias=zeros(bodies, spatial),
+                acceleration=zeros(bodies, spatial),
+                wrench=zeros(bodies, spatial),
+                wrench_used=zeros(bodies, spatial),
+                wrench_children=zeros(bodies, spatial),
+                tau=zeros(dofs),
+                qdd=zeros(dofs),
+                scratch=zeros(dofs),
+            )
+            for _ in range(steps)
+        ]
+        self.body_q_out, self.body_com_q_out = zeros(bodies, transform), zeros(bodies, transform)
+        entries = self.worlds * self.qd_size**2
+        updates = math.ceil(steps / self.physics.mass_matrix_every)
+        self.matrices = [(zeros(entries), zeros(entries)) for _ in range(updates)]
+
+    def launch(self, tape: wp.Tape | None = None) -> None:
+        """Launches the whole step. `tape` is the tape that is recording, if one is."""
+        for i, substep in enumerate(self.substeps):
+            self._kinematics(self.q[i], substep.body_q, substep.body_com_q)
+            if i == 0:
+                self._enter(substep)
+            self._motion(self.q[i], self.qd[i], substep)
+            self._forces(self.q[i], self.qd[i], substep, tape)
+            self._solve(i, substep)
+            self._integrate(i, substep)
+        self._kinematics(self.q_out, self.body_q_out, self.body_com_q_out)
+        self._leave()
+
+    def _run(self, kernel: wp.Kernel, size: int | tuple[int, int], inputs: list, outputs: list) -> None:
+        wp.launch(kernel, size, inputs, outputs, device=self.device)
+
+    def _kinematics(self, q: wp.array, body_q: wp.array, body_com_q: wp.array) -> None:
+        m = self.model
+        inputs = [m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
+        inputs += [m.joint_q_start, m.joint_qd_start, q, m.joint_X_p, m.joint_X_c, self.body_com_local]
+        inputs += [m.joint_axis, m.joint_dof_dim]
+        self._run(featherstone.eval_rigid_fk, self.worlds, inputs, [body_q, body_com_q])
+
+    def _enter(self, substep: _Substep) -> None:
+        """Velocity and force from the public convention of free joints (of the centre of mass) to the internal one."""
+        m = self.model
+        inputs = [m.joint_type, m.joint_parent, m.joint_child, m.joint_qd_start, m.joint_X_p]
+        inputs += [substep.body_q, m.body_com, self.qd_in]
+        convert = featherstone.convert_free_distance_joint_qd_public_to_internal
+        self._run(convert, m.joint_count, inputs, [self.qd[0]])
+        inputs = [m.joint_type, m.joint_qd_start, self.force]
+        convert = featherstone.convert_free_distance_joint_f_public_to_internal
+        self._run(convert, m.joint_count, inputs, [self.force_used])
+
+    def _leave(self) -> None:
+        m = self.model
+        inputs = [m.joint_type, m.joint_parent, m.joint_child, m.joint_qd_start, m.joint_X_p]
+        inputs += [self.body_q_out, m.body_com, self.qd[-1]]
+        convert = featherstone.convert_free_distance_joint_qd_internal_to_public
+        self._run(convert, m.joint_count, inputs, [self.qd_out])
+
+    def _motion(self, q: wp.array, qd: wp.array, substep: _Substep) -> None:
+        m, s = self.model, substep
+        inputs = [None, m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
+        inputs += [m.joint_q_start, m.joint_qd_start, q, qd, None, m.joint_axis, m.joint_dof_dim, self.body_inertia]
+        inputs += [s.body_q, s.body_com_q, m.joint_X_p, m.body_world, m.gravity]
+        outputs = [s.body_qd, s.subspace, s.origin, s.inertia, s.velocity, s.bias, s.acceleration]
+        self._run(featherstone.eval_rigid_id, self.worlds, inputs, outputs)
+
+    def _forces(self, q: wp.array, qd: wp.array, substep: _Substep, tape: wp.Tape | None) -> None:
+        m, s, contact = self.model, substep, self.physics.contact
+        s.wrench.zero_()
+        s.wrench_children.zero_()
+        if contact is not None:
+            inputs = [self.bodies, self.contact_body, self.contact_point, self.contact_radius]
+            inputs += [contact.stiffness, contact.damping, contact.friction_slope, contact.friction]
+            inputs += [s.body_q, s.body_qd, m.body_com]
+            self._run(kernels.ground_contact, (self.worlds, len(self.contact_body)), inputs, [s.wrench])
+        wp.copy(s.wrench_used, s.wrench)
+        inputs = [None, m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
+        inputs += [m.joint_q_start, m.joint_qd_start, m.joint_target_q_start, m.joint_dof_dim]
+        inputs += [m.joint_target_q, m.joint_target_qd, q, qd, self.force_used, m.joint_target_ke, m.joint_target_kd]
+        inputs += [m.joint_limit_lower, m.joint_limit_upper, m.joint_limit_ke, m.joint_limit_kd]
+        inputs += [m.joint_damping, m.joint_stiffness, m.joint_rest_q, s.subspace, s.body_com_q, s.origin]
+        inputs += [s.bias, s.wrench_used]
+        self._run(featherstone.eval_rigid_tau, self.worlds, inputs, [s.wrench_children, s.tau])
+        if tape is not None:  # backwards this comes just before the adjoint of eval_rigid_tau
+            tape.record_func(lambda: wp.copy(s.wrench_used, s.wrench), [s.wrench_used])
+
+    def _solve(self, i: int, substep: _Substep) -> None:
+        m, s, every = self.model, substep, self.physics.mass_matrix_every
+        matrix, factor = self.matrices[i // every]
+        if i % every == 0:
+            matrix.zero_()
+            inputs = [self.bodies, self.qd_size, *self.pairs, s.subspace, s.inertia]
+            self._run(kernels.mass_matrix, (self.worlds, len(self.pairs[0])), inputs, [matrix])
+            inputs = [self.matrix_start, self.matrix_rows, self.dof_start, matrix, m.joint_armature]
+            self._run(featherstone.eval_dense_cholesky_batched, self.worlds, inputs, [factor])
+        inputs = [self.matrix_start, self.matrix_rows, self.dof_start, matrix, factor, s.tau]
+        self._run(featherstone.eval_dense_solve_batched, self.worlds, inputs, [s.qdd, s.scratch])
+
+    def _integrate(self, i: int, substep: _Substep) -> None:
+        m = self.model
+        inputs = [m.joint_type, m.joint_parent, m.joint_child, m.joint_q_start, m.joint_qd_start, m.joint_dof_dim]
+        inputs += [m.joint_X_c, m.body_com, self.q[i], self.qd[i], substep.qdd]
+        inputs += [self.physics.step_seconds / self.physics.substeps]
+        self._run(featherstone.integrate_generalized_joints, m.joint_count, inputs, [self.q[i + 1], self.qd[i + 1]])
+
+
+def _ancestor_pairs(model: newton.Model, worlds: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+    """Of one world, for `kernels.mass_matrix`: body and dof of each pair, start and end of its path, and all paths."""
+    ancestor, child = model.joint_ancestor.numpy(), model.joint_child.numpy()
+    start = model.joint_qd_start.numpy()
+    body: list[int] = []
+    dof: list[int] = []
+    first: list[int] = []
+    last: list[int] = []
+    paths: list[int] = []
+    for joint in range(model.joint_count // worlds):
+        path, link = [], joint
+        while link != -1:
+            path += range(start[link], start[link + 1])
+            link = ancestor[link]
+        body += [int(child[joint])] * len(path)
+        dof += path
+        first += [len(paths)] * len(path)
+        paths += path
+        last += [len(paths)] * len(path)
+    return body, dof, first, last, paths

@@ -1,0 +1,213 @@
+"""A locomotion task as a vector environment of PyTorch tensors, differentiable through time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pwm.runtime.device import resolve_device
+from pwm.runtime.errors import PWMError
+from pwm.runtime.random import key_of, uniform
+from pwm.tasks.locomotion.catalogue import find_task
+from pwm.tasks.locomotion.settings import adapt
+from pwm.tasks.locomotion.task import Task
+
+if TYPE_CHECKING:
+    from pwm.tasks.locomotion.engine import Engine
+
+
+class Step(NamedTuple):
+    """What a step of n environments gives.
+
+    obs         [n, o]: after the reset where an episode has ended; no gradient passes a reset
+    reward      [n]: differentiable with respect to the actions and all states before
+    terminated  bool [n]: the robot has fallen, or its row was bad (`LocomotionEnv.bad_rows`)
+    truncated   bool [n]: the episode has reached its length
+    final_obs   [n, o]: before the reset, differentiable: what a value is bootstrapped from
+    """
+
+    obs: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    final_obs: Tensor
+
+
+class LocomotionEnv:
+    """n robots of one task side by side; built by `make_locomotion`.
+
+    Attributes: `task`, `physics`, `num_envs`, `observation_dim`, `action_dim`, `episode_length`, `device`, and `robot`
+    (the model, for pictures).
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        engine: Engine,
+        gear: Tensor,
+        seed: int = 0,
+        episode_length: int | None = None,
+        early_termination: bool = True,
+        stochastic_reset: bool = True,
+    ) -> None:
+        self.task, self.physics = task, engine.physics
+        self.num_envs, self.observation_dim, self.action_dim = engine.worlds, task.observation_dim, task.action_dim
+        self.episode_length = task.episode_length if episode_length is None else episode_length
+        self.device = gear.device
+        self._engine, self._gear = engine, gear
+        self._early_termination, self._stochastic_reset = early_termination, stochastic_reset
+        self._bad = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.reset(seed)
+
+    @property
+    def bad_rows(self) -> int:
+        """Rows whose state came out non-finite or faster than 1e3, and were reset with reward 0: counted so far."""
+        return int(self._bad)
+
+    @property
+    def coordinates(self) -> Tensor:
+        """The joint coordinates [n, q_size], detached."""
+        return self._q.detach()
+
+    def reset(self, seed: int | None = None) -> Tensor:
+        """Starts every environment's next episode and returns the observations [n, o].
+
+        Row i's k-th episode since `seed` was last given starts in the same place, whatever happened in between.
+        """
+        if seed is not None:
+            keys = [key_of("locomotion", self.task.name, int(seed), row) for row in range(self.num_envs)]
+            self._keys = torch.tensor(keys, device=self.device)
+            self._episode = torch.full((self.num_envs,), -1, device=self.device)
+        self._episode = self._episode + 1
+        self._progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
+        self._q, self._qd = self._starts()
+        self._action = torch.zeros(self.num_envs, self.action_dim, device=self.device)
+        return self._observe()
+
+    def step(self, actions: Tensor) -> Step:
+        """One step of all environments with actions [n, a]; outside [-1, 1] they count as the bound.
+
+        A row that ends starts its next episode at once. Raises PWMError for actions of the wrong shape.
+        """
+        if actions.shape != (self.num_envs, self.action_dim):
+            raise PWMError(f"actions have shape {tuple(actions.shape)}, expected ({self.num_envs}, {self.action_dim})")
+        action = actions.clamp(-1.0, 1.0)
+        force = functional.pad(action * self._gear, (self._engine.qd_size - self.action_dim, 0))
+        q, qd, bad = self._engine.step(self._q, self._qd, force)
+        if self._may_hold(bad):
+            self._bad = self._bad + bad.sum()
+            q, qd, action = self._restarted(bad, q, qd, action)
+        self._progress = self._progress + 1
+        final_obs = self.task.observe(q, qd, action)
+        reward = self.task.reward(final_obs, action).masked_fill(bad, 0.0)
+        terminated = bad | self.task.terminated(final_obs) if self._early_termination else bad
+        truncated = (self._progress >= self.episode_length) & ~terminated
+        done = terminated | truncated
+        obs = final_obs
+        if self._may_hold(done):
+            self._episode = self._episode + done
+            self._progress = self._progress.masked_fill(done, 0)
+            q, qd, action = self._restarted(done, q, qd, action)
+            obs = self.task.observe(q, qd, action)
+        self._q, self._qd, self._action = q, qd, action
+        return Step(obs, reward, terminated, truncated, final_obs)
+
+    def detach(self) -> Tensor:
+        """Cuts the graph, keeps the state, and returns the present observations [n, o]."""
+        self._q, self._qd, self._action = self._q.detach(), self._qd.detach(), self._action.detach()
+        return self._observe()
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Everything that the future depends on, as detached copies; `set_state` continues bit-identically."""
+        return {name: value.detach().clone() for name, value in self._state().items()}
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Goes on from what `get_state` of an environment of the same task and size gave.
+
+        Raises PWMError, naming the entry, where something is missing or of the wrong shape.
+        """
+        for name, mine in self._state().items():
+            if name not in state:
+                raise PWMError(f"state of the {self.task.name} environment: '{name}' is missing")
+            given = torch.as_tensor(state[name])
+            if given.shape != mine.shape:
+                shapes = f"{tuple(given.shape)}, expected {tuple(mine.shape)}"
+                raise PWMError(f"state of the {self.task.name} environment: '{name}' has shape {shapes}")
+            setattr(self, f"_{name}", given.detach().to(device=self.device, dtype=mine.dtype, copy=True))
+
+    def _state(self) -> dict[str, Tensor]:
+        names = ("q", "qd", "action", "progress", "episode", "keys", "bad")
+        return {name: getattr(self, f"_{name}") for name in names}
+
+    def _observe(self) -> Tensor:
+        return self.task.observe(self._q, self._qd, self._action)
+
+    def _starts(self) -> tuple[Tensor, Tensor]:
+        if self._stochastic_reset:
+            draws = uniform(self._keys, self._episode, (self.task.draws,))
+        else:
+            draws = torch.full((self.num_envs, self.task.draws), 0.5, device=self.device)
+        return self.task.start(draws)
+
+    def _restarted(self, rows: Tensor, q: Tensor, qd: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """With the rows of that mask at the start of their present episode; gradients stop for these alone."""
+        q_start, qd_start = self._starts()
+        mask = rows[:, None]
+        return torch.where(mask, q_start, q), torch.where(mask, qd_start, qd), action.masked_fill(mask, 0.0)
+
+    def _may_hold(self, rows: Tensor) -> bool:
+        """Whether a mask needs handling: a look saves work on a CPU, and would make a GPU wait."""
+        return self.device.type != "cpu" or bool(rows.any())
+
+
+def make_locomotion(
+    task: str,
+    num_envs: int = 64,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+    *,
+    preset: str = "default",
+    mass_matrix_every: int | None = None,
+    contact_stiffness: float | None = None,
+    substeps: int | None = None,
+    episode_length: int | None = None,
+    early_termination: bool = True,
+    stochastic_reset: bool = True,
+    shards: int = 1,
+) -> LocomotionEnv:
+    """A differentiable vector environment of the task of that name (`catalogue.task_names()`).
+
+    preset             "default", "exact" or "paper": how often the mass matrix is updated (`catalogue.find_task`)
+    mass_matrix_every  substeps between its updates, in place of the preset's
+    contact_stiffness  N/m, in place of the task's (the paper's Figure 7 multiplies Hopper's)
+    substeps           per environment step of 1/60 s, in place of the task's; with few, gradients explode
+    episode_length     steps until truncation, in place of the task's
+    early_termination  False: a fallen robot goes on until truncation
+    stochastic_reset   False: every episode starts in the same pose, at rest
+    shards             threads that share the environments on a CPU; the numbers do not depend on it
+
+    Raises PWMError for an unknown name, a value out of range, or where Newton is not installed.
+    """
+    found, physics = find_task(task, preset)
+    physics = adapt(physics, substeps, mass_matrix_every, contact_stiffness)
+    if num_envs < 1:
+        raise PWMError(f"num_envs is {num_envs}; it must be at least 1")
+    if not 1 <= shards <= num_envs:
+        raise PWMError(f"shards is {shards}; it must lie in 1..{num_envs} (num_envs)")
+    if episode_length is not None and episode_length < 1:
+        raise PWMError(f"episode_length is {episode_length}; it must be at least 1")
+    device = resolve_device(device)
+    if shards > 1 and device.type != "cpu":
+        raise PWMError("shards is for the CPU; leave it out on a GPU")
+    from pwm.tasks.locomotion.engine import Engine
+    from pwm.tasks.locomotion.robot import load_robot
+
+    robot = load_robot(found.name, physics.limit_stiffness, str(device))
+    engine = Engine(robot, num_envs, physics, str(device), shards)
+    gear = torch.as_tensor(robot.gear, device=device)
+    env = LocomotionEnv(found, engine, gear, seed, episode_length, early_termination, stochastic_reset)
+    env.robot = robot
+    return env

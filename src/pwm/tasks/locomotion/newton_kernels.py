@@ -1,0 +1,64 @@
+"""The one door to Newton and Warp. Newton's Featherstone kernels are private, so the minor version is checked.
+
+Importing this module raises PWMError where Newton or Warp is missing, or where Newton is of another minor version.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from pwm.runtime.errors import PWMError
+from pwm.runtime.progress import progress
+
+NEWTON = "1.8"
+_CURE = "pip install 'pwm[locomotion]'"
+
+try:
+    import warp as wp
+
+    wp.config.log_level = wp.LOG_WARNING  # before anything starts it: no greeting, no line per loaded kernel
+    import newton
+except ImportError as error:
+    raise PWMError(f"the locomotion tasks need Newton and Warp ({error}): {_CURE}") from error
+
+
+def check_version(found: str) -> None:
+    """Raises PWMError where `found` is not a Newton whose private kernels are known to be right."""
+    if found.split(".")[:2] != NEWTON.split("."):
+        raise PWMError(f"the locomotion tasks need Newton {NEWTON}, found {found}: {_CURE}")
+
+
+check_version(newton.__version__)
+
+from newton._src.solvers.featherstone import kernels as featherstone  # noqa: E402
+
+_lock = threading.Lock()
+_ready: set[str] = set()
+
+
+def prepare(device: str) -> None:
+    """Loads the kernels, once per device; says so, with progress, where they have to be compiled first (half a minute).
+
+    Compiled kernels stay in Warp's cache in the user's cache folder (`WARP_CACHE_PATH` names another).
+    """
+    from pwm.tasks.locomotion import kernels as own
+
+    with _lock:
+        if device in _ready:
+            return
+        wp.init()
+        modules = [wp.get_module(module.__name__) for module in (own, featherstone)]
+        cold = [module for module in modules if not _compiled(module, device)]
+        if cold:
+            print("Compiling the locomotion simulator, once on this machine: about half a minute.", flush=True)
+            with progress("Compile", len(cold)) as shown:
+                for module in cold:
+                    wp.load_module(module, device=device)
+                    shown.advance()
+        _ready.add(device)
+
+
+def _compiled(module: wp.Module, device: str) -> bool:
+    block = 1 if device == "cpu" else None
+    return (Path(wp.config.kernel_cache_dir) / module.get_module_identifier(block_dim=block)).is_dir()

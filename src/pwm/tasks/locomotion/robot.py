@@ -1,0 +1,96 @@
+"""A robot: its model file (MJCF, the subset that Newton and MuJoCo share) as a Newton builder of one world."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+
+from pwm.tasks.locomotion.newton_kernels import newton, prepare, wp
+
+_SPHERE, _CAPSULE, _BOX = (int(kind) for kind in (newton.GeoType.SPHERE, newton.GeoType.CAPSULE, newton.GeoType.BOX))
+_HINGE = newton.JointType.REVOLUTE
+
+
+@dataclass(frozen=True)
+class ContactPoints:
+    """Where a robot can touch the ground: sphere centres, capsule ends and box corners, fixed to bodies.
+
+    body    int32 [p]
+    point   float32 [p, 3], in the body's frame, m
+    radius  float32 [p], m
+    """
+
+    body: np.ndarray
+    point: np.ndarray
+    radius: np.ndarray
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot, ready to be replicated.
+
+    builder   Newton's builder of one world
+    contacts  its candidate points against the ground
+    gear      float32 [m], N m (or N) per unit of action, in the order of the file's motors
+    dof       int64 [m], the degree of freedom that each motor drives
+    """
+
+    builder: newton.ModelBuilder
+    contacts: ContactPoints
+    gear: np.ndarray
+    dof: np.ndarray
+
+
+def load_robot(name: str, limit_stiffness: float, device: str = "cpu") -> Robot:
+    """The robot of `assets/<name>.xml`.
+
+    limit_stiffness  N m/rad beyond a joint's limits. There is no damping at limits: it would make the torque jump, and
+                     its gradient wrong; the joints' own damping takes its part.
+    """
+    prepare(device)
+    text = files("pwm.tasks.locomotion").joinpath("assets", f"{name}.xml").read_text()
+    builder = newton.ModelBuilder()
+    builder.add_mjcf(text, enable_self_collisions=False, parse_mujoco_options=False)
+    for i in range(builder.joint_dof_count):
+        limited = builder.joint_limit_lower[i] > -1e6 or builder.joint_limit_upper[i] < 1e6
+        builder.joint_limit_ke[i] = limit_stiffness if limited else 0.0
+        builder.joint_limit_kd[i] = 0.0
+    names = dof_names(text)
+    motors = ElementTree.fromstring(text).findall("actuator/motor")
+    default = ElementTree.fromstring(text).find("default/motor")
+    gears = [float(motor.get("gear") or default.get("gear")) for motor in motors]
+    dofs = [names.index(motor.get("joint")) for motor in motors]
+    return Robot(builder, _contact_points(builder), np.array(gears, np.float32), np.array(dofs))
+
+
+def dof_names(text: str) -> list[str]:
+    """The joint of each degree of freedom of a model file, in Newton's order: depth first; a free joint has six."""
+    names: list[str] = []
+    for element in ElementTree.fromstring(text).find("worldbody").iter():
+        if element.tag in ("joint", "freejoint"):
+            names += [element.get("name")] * (6 if element.tag == "freejoint" else 1)
+    return names
+
+
+def _contact_points(builder: newton.ModelBuilder) -> ContactPoints:
+    found: list[tuple[int, np.ndarray, float]] = []
+    shapes = zip(builder.shape_type, builder.shape_body, builder.shape_transform, builder.shape_scale)
+    for kind, body, pose, scale in shapes:
+        if body < 0:
+            continue
+        if int(kind) == _SPHERE:
+            places, radius = [(0.0, 0.0, 0.0)], scale[0]
+        elif int(kind) == _CAPSULE:
+            places, radius = [(0.0, 0.0, scale[1]), (0.0, 0.0, -scale[1])], scale[0]
+        elif int(kind) == _BOX:
+            signs = np.array(np.meshgrid((-1, 1), (-1, 1), (-1, 1))).reshape(3, 8).T
+            places, radius = [tuple(sign * np.array(scale)) for sign in signs], 0.0
+        else:
+            continue
+        pose = wp.transform(*pose)
+        found += [(body, np.array(wp.transform_point(pose, wp.vec3(*place))), radius) for place in places]
+    body, point, radius = zip(*found)
+    return ContactPoints(np.array(body, np.int32), np.array(point, np.float32), np.array(radius, np.float32))

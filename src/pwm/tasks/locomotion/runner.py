@@ -1,0 +1,81 @@
+"""Robots with a floating torso that run towards +x: Ant, ANYmal and Humanoid (paper, Appendix D)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_TORSO_Q, _TORSO_QD = 7, 6
+_TURN = math.pi / 12  # rad, width of the random turn of a start
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A robot of m joints; n = 15 + 3 m.
+
+    Observation: torso height (m), its rotation (quaternion x, y, z, w), velocity of its centre of mass (m/s) and
+    angular velocity (rad/s) in world axes, joint angles (rad), 0.1 x joint velocities, z of the torso's up axis, x of
+    its forward axis, last action.
+
+    start_height  m; start_angles  rad, one per joint
+    lowest        m; an episode ends where the torso is lower
+    tall          the reward of the height, [n] -> [n]
+    effort_cost   weight of the action's squared norm
+    """
+
+    name: str
+    start_height: float
+    start_angles: tuple[float, ...]
+    lowest: float
+    tall: Callable[[Tensor], Tensor]
+    effort_cost: float
+    episode_length: int = 1000
+
+    @property
+    def action_dim(self) -> int:
+        return len(self.start_angles)
+
+    @property
+    def observation_dim(self) -> int:
+        return 15 + 3 * self.action_dim
+
+    @property
+    def draws(self) -> int:
+        return 3 + 1 + 3 + self.action_dim + _TORSO_QD + self.action_dim
+
+    def start(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        centred = uniform - 0.5
+        place, turn, axis, angles, speeds = centred.split([3, 1, 3, self.action_dim, _TORSO_QD + self.action_dim], 1)
+        half = 0.5 * _TURN * turn
+        height = centred.new_tensor([0.0, 0.0, self.start_height])
+        rotation = torch.cat([functional.normalize(axis, dim=1) * torch.sin(half), torch.cos(half)], dim=1)
+        joints = centred.new_tensor(self.start_angles) + 0.4 * angles
+        return torch.cat([height + 0.2 * place, rotation, joints], dim=1), 0.5 * speeds
+
+    def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
+        x, y, z, w = q[:, 3:_TORSO_Q].unbind(dim=1)
+        up = 1.0 - 2.0 * (x * x + y * y)
+        heading = 1.0 - 2.0 * (y * y + z * z)
+        axes = torch.stack([up, heading], dim=1)
+        torso, joints = (q[:, 2:_TORSO_Q], qd[:, :_TORSO_QD]), (q[:, _TORSO_Q:], 0.1 * qd[:, _TORSO_QD:])
+        return torch.cat([*torso, *joints, axes, action], dim=1)
+
+    def reward(self, observation: Tensor, action: Tensor) -> Tensor:
+        up, heading = observation[:, 11 + 2 * self.action_dim], observation[:, 12 + 2 * self.action_dim]
+        running = observation[:, 5] + 0.1 * up + heading + self.tall(observation[:, 0])
+        return running - self.effort_cost * action.square().sum(dim=1) if self.effort_cost else running
+
+    def terminated(self, observation: Tensor) -> Tensor:
+        return observation[:, 0] < self.lowest
+
+
+def _above(lowest: float) -> Callable[[Tensor], Tensor]:
+    return lambda height: height - lowest
+
+
+ANT = Runner("ant", 0.75, (0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0), 0.27, _above(0.27), effort_cost=0.0)

@@ -1,0 +1,6 @@
+"""The locomotion tests need the extra."""
+
+import pytest
+
+pytest.importorskip("newton")
+pytest.importorskip("warp")
