@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import ModuleType
 
 from pwm.runtime.errors import PWMError
 from pwm.runtime.progress import progress
@@ -37,18 +38,16 @@ _lock = threading.Lock()
 _ready: set[str] = set()
 
 
-def prepare(device: str) -> None:
-    """Loads the kernels, once per device; says so, with progress, where they have to be compiled first (half a minute).
+def prepare(device: str, *own: ModuleType) -> None:
+    """Loads Newton's kernels and those of our `own` modules, once per device.
 
-    Compiled kernels stay in Warp's cache in the user's cache folder (`WARP_CACHE_PATH` names another).
+    Says so, with progress, where they have to be compiled first, which takes half a minute. Compiled kernels stay in Warp's cache in the user's cache folder (`WARP_CACHE_PATH` names another).
     """
-    from pwm.tasks.locomotion import kernels as own
-
     with _lock:
         if device in _ready:
             return
         wp.init()
-        modules = [wp.get_module(module.__name__) for module in (own, featherstone)]
+        modules = [wp.get_module(module.__name__) for module in (*own, featherstone)]
         cold = [module for module in modules if not _compiled(module, device)]
         if cold:
             print("Compiling the locomotion simulator, once on this machine: about half a minute.", flush=True)

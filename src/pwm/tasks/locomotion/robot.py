@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from pwm.tasks.locomotion import kernels
 from pwm.tasks.locomotion.newton_kernels import newton, prepare, wp
 
 _SPHERE, _CAPSULE, _BOX = (int(kind) for kind in (newton.GeoType.SPHERE, newton.GeoType.CAPSULE, newton.GeoType.BOX))
@@ -50,7 +51,7 @@ def load_robot(name: str, limit_stiffness: float, device: str = "cpu") -> Robot:
     limit_stiffness  N m/rad beyond a joint's limits. There is no damping at limits: it would make the torque jump, and
                      its gradient wrong; the joints' own damping takes its part.
     """
-    prepare(device)
+    prepare(device, kernels)
     text = files("pwm.tasks.locomotion").joinpath("assets", f"{name}.xml").read_text()
     builder = newton.ModelBuilder()
     builder.add_mjcf(text, enable_self_collisions=False, parse_mujoco_options=False)
