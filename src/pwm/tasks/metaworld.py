@@ -18,6 +18,7 @@ import numpy as np
 
 from pwm.runtime.errors import PWMError
 from pwm.tasks.gymnasium_env import GymnasiumTaskEnv
+from pwm.tasks.mt30_custom import MT30
 from pwm.tasks.rendering import MujocoRenderer
 from pwm.tasks.spec import TaskSpec
 
@@ -151,4 +152,5 @@ def _spec(name: str) -> TaskSpec:
 
 
 TASKS: tuple[TaskSpec, ...] = tuple(_spec(name) for name in _NAMES)
-TASK_SETS: dict[str, tuple[str, ...]] = {"metaworld-50": tuple(spec.id for spec in TASKS)}
+_IDS = tuple(spec.id for spec in TASKS)
+TASK_SETS: dict[str, tuple[str, ...]] = {"metaworld-50": _IDS, "mt80": (*MT30, *_IDS)}

@@ -14,7 +14,7 @@ from pwm.runtime.errors import PWMError
 from pwm.tasks.spec import TaskSpec
 
 # Imported at the first look-up; none of them may import its simulator before an environment is made.
-_FAMILIES = ("pwm.tasks.dm_control", "pwm.tasks.metaworld")
+_FAMILIES = ("pwm.tasks.dm_control", "pwm.tasks.mt30_custom", "pwm.tasks.metaworld")
 
 _tasks: dict[str, TaskSpec] = {}
 _sets: dict[str, tuple[str, ...]] = {}
