@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.dm_control import TASKS, import_suite, make_dm_control
-from pwm.tasks.registry import get_task
+from pwm.tasks.dm_control import import_suite, make_dm_control
+from pwm.tasks.registry import get_task, task_set
 
 SUITE_NAMES = {"cup-catch": ("ball_in_cup", "catch"), "finger-turn-hard": ("finger", "turn_hard")}
 
@@ -32,7 +32,19 @@ SIZES = {
     "fish-swim": (24, 5),
     "hopper-stand": (15, 4),
     "hopper-hop": (15, 4),
+    "walker-walk-backwards": (24, 6),
+    "walker-run-backwards": (24, 6),
+    "cheetah-run-backwards": (17, 6),
+    "cheetah-run-front": (17, 6),
+    "cheetah-run-back": (17, 6),
+    "cheetah-jump": (17, 6),
+    "hopper-hop-backwards": (15, 4),
+    "reacher-three-easy": (8, 3),
+    "reacher-three-hard": (8, 3),
+    "cup-spin": (8, 2),
+    "pendulum-spin": (3, 1),
 }
+TASKS = task_set("mt30")
 
 
 def actions_for(spec, steps, seed=0):
@@ -62,8 +74,8 @@ def suite_episode(domain, task, seed, actions):
     return np.array(flat, dtype=np.float32), np.array(rewards)
 
 
-def test_the_list_is_complete():
-    assert {spec.id: (spec.observation_dim, spec.action_dim) for spec in TASKS} == SIZES
+def test_the_list_is_complete_and_in_order():
+    assert [(spec.id, (spec.observation_dim, spec.action_dim)) for spec in TASKS] == list(SIZES.items())
     assert all((spec.episode_length, spec.action_repeat, spec.score) == (500, 2, "return") for spec in TASKS)
 
 

@@ -26,6 +26,15 @@ def test_the_stock_tasks_of_mt30_are_there_in_order():
     assert "mt30-stock" in registry.list_task_sets()
 
 
+def test_the_multi_task_sets_grow_at_the_end():
+    mt30, mt80 = registry.task_set("mt30"), registry.task_set("mt80")
+    assert (len(mt30), len(mt80)) == (30, 80) and mt80[:30] == mt30
+    assert mt30[:19] == registry.task_set("mt30-stock") and mt80[30:] == registry.task_set("metaworld-50")
+    assert [task.id for task in mt80] == list(registry.list_tasks())[:80]
+    widest = [(max(t.observation_dim for t in tasks), max(t.action_dim for t in tasks)) for tasks in (mt30, mt80)]
+    assert widest == [(24, 6), (39, 6)]
+
+
 def test_an_unknown_task_gets_the_closest_names():
     with pytest.raises(PWMError, match=r"unknown task 'walker-wlak'; did you mean walker-walk"):
         registry.get_task("walker-wlak")
