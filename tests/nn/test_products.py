@@ -111,3 +111,31 @@ def test_auto_asks_the_device_and_never_measures_time(supported, expected, monke
 def test_auto_on_an_older_torch_is_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
     assert resolve_precision("auto", torch.device("cpu")) == "float32"
+
+
+def fleet(precision):
+    net = FleetMLP(2, 24, (64, 200), 3)
+    for member in range(2):
+        net.init_orthogonal(member, 2**0.5, 1.0, torch.Generator().manual_seed(member))
+    torch.nn.init.constant_(net.shifts[-1], 1.0)
+    net.weights[-1].data = 0.3 + 0.1 * draw(2, 200, 3)
+    set_precision(net, precision)
+    return net(draw(2, 300, 24)).detach()
+
+
+def conditioned(precision):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = ConditionedMLP(24, 4, (64, 200), 3)
+    torch.nn.init.constant_(net.norms[-1].bias, 8.0)
+    net.linears[-1].weight.data = 0.04 + 0.02 * draw(3, 200)
+    set_precision(net, precision)
+    return net(draw(300, 24), draw(64)).detach()
+
+
+@pytest.mark.parametrize("network", [fleet, conditioned])
+def test_the_last_layer_delivers_float32(network):
+    exact, low = network("float32"), network("bfloat16")
+    assert 40 < float(exact.abs().mean()) < 90  # where bfloat16 knows no numbers between quarters
+    assert 0 < float((low - exact).square().mean().sqrt()) < 5e-4 * float(exact.abs().mean())
+    assert not torch.equal(low, low.bfloat16().float())

@@ -15,7 +15,9 @@ from pwm.nn.activations import mish
 class FleetMLP(nn.Module):
     """`members` perceptrons of one shape, each Linear -> Mish -> LayerNorm per hidden layer, evaluated together.
 
-    Parameters are stacked on a leading axis [members]; a batched matrix product computes all of them at once.
+    Parameters are stacked on a leading axis [members]; a batched matrix product computes all of them at once. The last
+    layer always multiplies in float32: it is small, and nothing rescales its output, which bfloat16 would round to
+    steps of a quarter where values are near 60.
 
     Args:
         members: how many networks.
@@ -37,7 +39,7 @@ class FleetMLP(nn.Module):
         """x [members, rows, inputs] -> [members, rows, outputs]."""
         last = len(self.weights) - 1
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = products.batched_linear(bias, x, weight, self.precision)
+            x = products.batched_linear(bias, x, weight, self.precision if i < last else "float32")
             if i < last:
                 x = F.layer_norm(mish(x), x.shape[-1:])
                 x = torch.addcmul(self.shifts[i], x, self.gains[i])

@@ -48,7 +48,8 @@ class ConditionedMLP(nn.Module):
         last = len(self.linears) - 1
         for i, linear in enumerate(self.linears):
             weight, bias = (linear.weight[:, : self.inputs], context) if i == 0 else (linear.weight, linear.bias)
-            x = products.linear(x, weight, bias, self.precision)
+            bare = i == last and not self.simnorm_group  # its output is read as numbers, so it is not rounded
+            x = products.linear(x, weight, bias, "float32" if bare else self.precision)
             if i < last:
                 norm = self.norms[i]
                 x = mish(F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
