@@ -102,6 +102,21 @@ def test_policies_in_a_run_of_their_own(pwm, pretrain, store):
     assert pwm("report", "own").code == 0
 
 
+def test_every_fleet_of_a_run_keeps_its_settings_and_command(pwm, pretrain):
+    run = pretrain()
+    assert pwm("learn", "--world-model", run, "--task", "toy-a", *FAST_POLICY).code == 0
+    assert pwm("learn", "--world-model", run, "--task", "toy-b", *FAST_POLICY, "--gamma", "0.9").code == 0
+    record = json.loads((run / "run.json").read_text())
+    fleets = list(record["config"]["fleets"].values())
+    assert [(f["learn"]["tasks"], f["policy"]["gamma"]) for f in fleets] == [(["toy-a"], 0.99), (["toy-b"], 0.9)]
+    stems = [path.stem for path in (run / "policies").glob("fleet-*")]
+    assert set(record["config"]["fleets"]) == set(stems) and len(stems) == 2
+    assert record["config"]["policy"] == fleets[1]["policy"]  # that of the last one
+    steps = record["command"].split(" && ")
+    assert [step.split()[1] for step in steps] == ["pretrain", "learn", "learn"] and "0.9" in steps[2]
+    assert "toy-a" in steps[1] and "toy-b" in steps[2]
+
+
 def test_policies_of_another_world_model_are_not_taken_for_its_own(pwm, pretrain):
     learn = ("learn", "--world-model", pretrain(), *FAST_POLICY)
     assert pwm(*learn).code == 0

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from pwm.data.starts import StartSource, rank_weights
@@ -67,6 +68,14 @@ def test_rank_weights_prefer_high_returns(store):
     assert store.returns("narrow").tolist() == [5010.0, 1100.0, 3603.0]
     np.testing.assert_allclose(rank_weights(store, "narrow", 2.0), [1.0, 1 / 9, 4 / 9])
     np.testing.assert_allclose(rank_weights(store, "narrow", 0.0), 1.0)
+
+
+def test_equal_returns_weigh_the_same(store, monkeypatch):
+    tied = np.array([5.0, 1.0, 5.0, 0.0, 5.0, 1.0], np.float32)
+    monkeypatch.setattr(type(store), "returns", lambda self, task: tied)
+    expected = scipy.stats.rankdata(tied, method="average") / 6
+    np.testing.assert_allclose(rank_weights(store, "narrow", 1.0), expected)
+    np.testing.assert_allclose(rank_weights(store, "narrow", 3.0), expected**3)
 
 
 def test_a_share_of_the_batch_comes_from_the_beginnings(store):

@@ -1,5 +1,8 @@
 """Critics: the ensemble's minimum, initialisation by key, members and critics apart."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from pwm.policy.config import PolicyConfig
@@ -34,3 +37,10 @@ def test_every_critic_is_initialised_apart_and_by_its_members_key_alone():
         assert len({tuple(row.flatten().tolist()) for row in a}) == 6
     for weight in pair.net.weights[0]:
         torch.testing.assert_close(weight.T @ weight, 2.0 * torch.eye(12), atol=1e-5, rtol=1e-4)
+
+
+def test_output_gain_scales_the_last_layer_alone():
+    one, half = FleetCritic(16, CONFIG, [7]), FleetCritic(16, replace(CONFIG, critic_output_gain=0.5), [7])
+    assert torch.equal(one.net.weights[0], half.net.weights[0])
+    torch.testing.assert_close(0.5 * one.net.weights[-1], half.net.weights[-1])
+    assert torch.linalg.vector_norm(one.net.weights[-1][0]).item() == pytest.approx(1.0)

@@ -51,7 +51,7 @@ def test_changes_are_refused_by_name(tmp_path):
         refuse_changes(tmp_path, {"policy": Settings(units=(4,))})
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"config": 1}', '{"data": []}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"config": 1}', '{"data": []}', '{"config": {"fleets": []}}'])
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(PWMError, match="run.json"):

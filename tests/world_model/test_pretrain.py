@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from pwm.data.sampler import split_episodes
-from pwm.data.store import EpisodeStore, open_store
-from pwm.data.writer import StoreWriter
+from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import MetricsLog, read_metrics
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.files import load_world_model, world_model_path
 from pwm.world_model.pretrain import Pretrainer, _moments, pretrain
+from tests.world_model.conftest import drifting_points
 
 MODEL = world_model_size("tiny")
 CONFIG = PretrainConfig(
@@ -30,17 +30,7 @@ CONFIG = PretrainConfig(
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A point that drifts with the action and is rewarded for its position."""
-    path = tmp_path_factory.mktemp("pretrain") / "store"
-    random = np.random.default_rng(0)
-    with StoreWriter(path) as writer:
-        for task, a in (("one", 1), ("two", 2)):
-            writer.add_task(task, 2, a, episode_length=20, action_repeat=1)
-            for _ in range(8):
-                actions = random.uniform(-1, 1, size=(20, a)).astype(np.float32)
-                x = np.concatenate(([0.0], 0.3 * actions.sum(1).cumsum())).astype(np.float32)
-                writer.add_episode(task, np.stack((x, -x), 1), actions, np.abs(x[:-1]))
-    return open_store(path)
+    return drifting_points(tmp_path_factory.mktemp("pretrain") / "store")
 
 
 def _observations(store, task, episode):
@@ -193,12 +183,27 @@ def test_world_model_file_round_trip_and_damage(store, tmp_path):
         load_world_model(tmp_path.parent)
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(Pretrainer, "update", lambda self: _broken(self))
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_that_are_not_finite_stop_with_advice(store, tmp_path, monkeypatch, name, value):
+    update = Pretrainer.update
 
-    def _broken(trainer):
-        trainer.updates += 1
-        return {"loss": torch.tensor(float("nan")), "grad_norm": torch.tensor(1.0)}
+    def broken(self):
+        return update(self) | ({name: torch.tensor(float(value))} if self.updates == 6 else {})
 
-    with pytest.raises(PWMError, match="lower learning_rate"):
+    monkeypatch.setattr(Pretrainer, "update", broken)
+    with pytest.raises(PWMError, match=f"{name} is {value} at update 6; .*lower learning_rate.*checkpoint") as caught:
         pretrain(store, tmp_path, MODEL, CONFIG)
+    checkpoint = world_model_path(tmp_path).with_name("checkpoint.safetensors")
+    assert str(checkpoint) in str(caught.value)
+    kept = Pretrainer(store, MODEL, CONFIG)
+    kept.load(checkpoint)
+    assert kept.updates == 3 and not world_model_path(tmp_path).exists()
+
+
+def test_a_held_out_split_of_short_episodes_is_not_measured(tmp_path):
+    store = drifting_points(tmp_path / "store", lengths=(2, 2, 2, 2, 2, 2, 2, 20))
+    seed = next(s for s in range(99) if all(7 not in e for e in split_episodes(store, 0.25, s)[1].values()))
+    trainer = Pretrainer(store, MODEL, CONFIG, seed=seed)
+    assert trainer.held_out is None and trainer.measure() == {}
+    trainer.update()

@@ -117,12 +117,14 @@ def learn(
     else:
         check_free([policy_path(out, task, seed) for task, seed in members])
     before = read_run_file(out)
+    # "policy" and "learn" are those of the last fleet; a run may hold several.
+    settings["fleets"] = before.get("config", {}).get("fleets", {}) | {checkpoint.stem: dict(settings)}
     facts: dict[str, Any] = {"command": command or _command()}
     if not before.get("data"):
         facts["data"] = _data(store)
     if "pretrain" not in before.get("config", {}):  # a run of policies alone
         facts |= {"seed": seeds[0], "tasks": _tasks(store, tasks)}
-    record_step(out, "learn", settings, **facts)
+    record_step(out, f"learn {checkpoint.stem}", settings, **facts)
     if done >= config.total_updates:
         policies = learn_policies(model, store, out, tasks, config, seeds, device)
         print(f"Policies: skipped, {len(members)} learned before ({done:,} updates, {Path(out) / 'policies'})")

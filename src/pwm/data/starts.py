@@ -78,8 +78,10 @@ def _running_mass(store: EpisodeStore, task: str, weights: Mapping[str, np.ndarr
 
 
 def rank_weights(store: EpisodeStore, task: str, sharpness: float) -> np.ndarray:
-    """(rank / episodes)^sharpness for each episode of a task, [episodes]; the highest return is ranked last."""
-    returns = store.returns(task)
-    rank = np.empty(len(returns))
-    rank[np.argsort(returns, kind="stable")] = np.arange(1, len(returns) + 1)
-    return (rank / len(returns)) ** sharpness
+    """(rank / episodes)^sharpness for each episode of a task, [episodes]; the highest return is ranked last.
+
+    Episodes of equal return share the mean of their ranks, so that their order in the store does not matter.
+    """
+    _, which, count = np.unique(store.returns(task), return_inverse=True, return_counts=True)
+    rank = np.cumsum(count) - (count - 1) / 2
+    return (rank[which] / len(which)) ** sharpness

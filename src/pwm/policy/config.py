@@ -42,6 +42,8 @@ class PolicyConfig:
     """Lower bound on the actor's noise (Appendix C item 3)."""
     actor_output_gain: float = 0.01
     """Gain of the orthogonal initialisation of the actor's last layer; small, so that actions start near zero."""
+    critic_output_gain: float = 1.0
+    """Gain of the orthogonal initialisation of each critic's last layer."""
     detach_actor_input: bool = True
     """Whether the actor reads its latent detached, so that gradients pass through the model's dynamics alone."""
 

@@ -28,7 +28,8 @@ class FleetCritic(nn.Module):
         for member, key in enumerate(keys):
             generator = torch.Generator().manual_seed(key)
             for critic in range(self.critics):
-                self.net.init_orthogonal(member * self.critics + critic, math.sqrt(2.0), 1.0, generator)
+                row = member * self.critics + critic
+                self.net.init_orthogonal(row, math.sqrt(2.0), config.critic_output_gain, generator)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Latents [members, rows, latent_dim] to the value of every critic [members, critics, rows]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,12 +57,16 @@ def learn(
         while learner.updates < config.total_updates:
             values = learner.update()
             step, last = learner.updates, learner.updates == config.total_updates
-            if step % config.log_every == 0 or last:
-                _log(log, step, members, values)
+            logs, saves = step % config.log_every == 0 or last, step % config.checkpoint_every == 0 or last
+            if logs or saves:  # the only moments at which the loop waits for the device
+                rows = _finite(values, members, step, checkpoint)
+            if logs:
+                for k, (task, seed) in enumerate(members):
+                    log.write("policy", step, {name: row[k] for name, row in rows.items()}, task, seed)
                 shown = [name for name in ("imagined_return", "behaviour_loss") if name in values]
                 bar.advance(0, **{name: float(values[name].mean()) for name in shown})
             bar.advance(1)
-            if step % config.checkpoint_every == 0 or last:
+            if saves:
                 learner.save(checkpoint)
     policies = export_policies(learner)
     for policy, file in zip(policies, files, strict=True):
@@ -92,11 +97,20 @@ def check_sizes(model: WorldModel, store: EpisodeStore, task: str) -> None:
         )
 
 
-def _log(log: MetricsLog, step: int, members: Sequence[tuple[str, int]], values: dict[str, torch.Tensor]) -> None:
+def _finite(
+    values: dict[str, torch.Tensor], members: Sequence[tuple[str, int]], step: int, checkpoint: Path
+) -> dict[str, list[float]]:
+    """The metrics as numbers by name, [members] each; raises PWMError where one is NaN or infinite.
+
+    Comes before every checkpoint, so that the one on disk is always of a sound fleet.
+    """
     rows = {name: value.tolist() for name, value in values.items()}
-    for k, (task, seed) in enumerate(members):
-        numbers = {name: row[k] for name, row in rows.items()}
-        bad = [name for name, number in numbers.items() if number != number]
-        if bad:
-            raise PWMError(f"policy {task}, seed {seed}: {bad[0]} is not a number at update {step}; lower step sizes")
-        log.write("policy", step, numbers, task, seed)
+    for name, row in rows.items():
+        for (task, seed), number in zip(members, row, strict=True):
+            if not math.isfinite(number):
+                kept = f"; {checkpoint} is of an update before it" if checkpoint.exists() else ""
+                raise PWMError(
+                    f"policy {task}, seed {seed}: {name} is {number} at update {step}; learn again with lower "
+                    f"actor_learning_rate and critic_learning_rate into another --out{kept}"
+                )
+    return rows

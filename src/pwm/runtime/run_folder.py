@@ -26,9 +26,10 @@ def read_run_file(run: PathLike) -> dict[str, Any]:
     """
     path = run_file(run)
     record = read_json(path) if path.exists() else {}
-    if not isinstance(record, dict) or not all(
+    sound = isinstance(record, dict) and all(
         isinstance(record.get(name, {}), dict) for name in ("config", "commands", "data")
-    ):
+    )
+    if not sound or not isinstance(record.get("config", {}).get("fleets", {}), dict):
         raise PWMError(f"{path}: not the description of a run; the file is damaged, start with another --out")
     return record
 
@@ -64,7 +65,7 @@ def record_step(
     """Merge one step into run.json; what earlier steps wrote and this one does not mention stays.
 
     Args:
-        step: "pretrain", "learn" or "evaluate".
+        step: "pretrain", "learn <fleet>" or "evaluate".
         settings: section -> dataclass or dict, into "config".
         command: how to do the step again; "command" joins those of all steps.
         seed, data, tasks: replace the run's own where given.

@@ -74,6 +74,12 @@ class PretrainConfig:
     precision: Precision = "float32"
     """Number format of the matrix products; parameters and sums stay float32. "auto" takes bfloat16 where the hardware
     multiplies it."""
+    micro_batch: int | None = None
+    """Slices that pass through the model at once; a larger batch goes through in parts whose gradients add up to the
+    batch's own, up to rounding. None takes the whole batch. Meant for memory, as is the next one."""
+    recompute_steps: int = 0
+    """Rollout steps whose activations are thrown away and computed again in the backward pass, block by block; 0 keeps
+    all activations."""
     normalise_observations: bool = False
     """Whether the encoder sees observations scaled to mean 0 and deviation 1 per task; the paper feeds them raw."""
     held_out: float = 0.05
@@ -86,7 +92,9 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         for name in ("batch_size", "horizon", "evaluate_every", "checkpoint_every"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("updates", "warmup", "latent_weight", "reward_weight", "termination_weight", "encoder_scale"):
+        require(self.micro_batch is None or self.micro_batch >= 1, "micro_batch", self.micro_batch, "at least 1")
+        weights = ("latent_weight", "reward_weight", "termination_weight")
+        for name in ("updates", "warmup", "recompute_steps", *weights, "encoder_scale"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
         for name in ("early_starts", "rho"):
             require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from pwm.data.sampler import SliceBatch
 from pwm.world_model.config import PretrainConfig
-from pwm.world_model.model import WorldModel
+from pwm.world_model.model import TaskContext, WorldModel
 
 
 def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -17,6 +20,9 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
     `sum_t rho^t [c_z mse(z_{t+1}, sg E(s_{t+1}, e)) + c_r CE(R(z_t, a_t, e), twohot(r_t))] / H`, mean over slices;
     with a termination head, `c_d BCE` of its logit at z_{t+1} is added.
 
+    With `config.recompute_steps` the rollout is cut into blocks of so many steps, of which only the first latent is
+    kept; the backward pass computes the rest of a block again (gradient checkpointing, Chen et al. 2016).
+
     Returns:
         the scalar loss, and its parts (detached): `latent_loss`, `reward_loss`, optionally `termination_loss`.
     """
@@ -24,21 +30,57 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
     context = model.task_contexts().select(batch.tasks)
     with torch.no_grad():
         targets = model.encode(batch.observations[1:], context)
-    latents = [model.encode(batch.observations[0], context)]
-    for action in batch.actions:
-        latents.append(model.step(latents[-1], action, context))
-    rolled = torch.stack(latents)
+    latent = model.encode(batch.observations[0], context)
+    recompute = config.recompute_steps > 0 and torch.is_grad_enabled()
+    steps = config.recompute_steps if recompute else horizon
+    blocks = []
+    for now in (slice(t, t + steps) for t in range(0, horizon, steps)):
+        given = (model, context, latent, batch.actions[now], targets[now], batch.rewards[now], batch.terminations[now])
+        if recompute:
+            latent, errors = checkpoint(_block, *given, use_reentrant=False, preserve_rng_state=False)
+        else:
+            latent, errors = _block(*given)
+        blocks.append(errors)
 
-    weights = config.rho ** torch.arange(horizon, device=rolled.device, dtype=rolled.dtype) / horizon
-    latent_loss = weights @ F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))
-    logits = model.reward_logits(rolled[:-1], batch.actions, context)
-    reward_loss = weights @ model.two_hot.cross_entropy(logits, batch.rewards).mean(dim=1)
+    weights = config.rho ** torch.arange(horizon, device=latent.device, dtype=latent.dtype) / horizon
+    latent_loss, reward_loss = (weights @ torch.cat(part) for part in list(zip(*blocks, strict=True))[:2])
     loss = config.latent_weight * latent_loss + config.reward_weight * reward_loss
     parts = {"latent_loss": latent_loss.detach(), "reward_loss": reward_loss.detach()}
     if model.termination is not None:
-        ended = model.termination_logit(rolled[1:], context)
-        bce = F.binary_cross_entropy_with_logits(ended, batch.terminations.to(ended.dtype), reduction="none")
-        termination_loss = weights @ bce.mean(dim=1)
+        termination_loss = weights @ torch.cat([errors.termination for errors in blocks])
         loss = loss + config.termination_weight * termination_loss
         parts["termination_loss"] = termination_loss.detach()
     return loss, parts
+
+
+class _Errors(NamedTuple):
+    """Mean errors over the slices, one number per step of a block."""
+
+    latent: Tensor
+    reward: Tensor
+    termination: Tensor | None
+
+
+def _block(
+    model: WorldModel,
+    context: TaskContext,
+    latent: Tensor,
+    actions: Tensor,
+    targets: Tensor,
+    rewards: Tensor,
+    terminations: Tensor,
+) -> tuple[Tensor, _Errors]:
+    """Some steps of the rollout: the latent after them, and the errors on the way."""
+    latents = [latent]
+    for action in actions:
+        latents.append(model.step(latents[-1], action, context))
+    rolled = torch.stack(latents)
+    latent_error = F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))
+    logits = model.reward_logits(rolled[:-1], actions, context)
+    reward_error = model.two_hot.cross_entropy(logits, rewards).mean(dim=1)
+    termination_error = None
+    if model.termination is not None:
+        ended = model.termination_logit(rolled[1:], context)
+        bce = F.binary_cross_entropy_with_logits(ended, terminations.to(ended.dtype), reduction="none")
+        termination_error = bce.mean(dim=1)
+    return latents[-1], _Errors(latent_error, reward_error, termination_error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +71,7 @@ class Pretrainer:
             SliceSampler(store, h, max(rows // h, 1), seed, device, train, config.early_starts) for h in horizons
         ]
         self.held_out = None
-        if all(len(episodes) for episodes in held_out.values()):
+        if all((store[task].lengths[episodes] >= config.horizon).any() for task, episodes in held_out.items()):
             sampler = SliceSampler(store, config.horizon, _HELD_OUT_BATCH, seed + 1, device, held_out)
             self.held_out = sampler.sample(0)
         named = list(self.model.named_parameters())
@@ -95,14 +97,25 @@ class Pretrainer:
         rate = self.learning_rate(self.updates)
         for group, factor in zip(self.optimiser.param_groups, (config.encoder_scale, 1.0), strict=True):
             group["lr"] = rate * factor
-        loss, parts = world_model_loss(self.model, self.sampler(self.updates).sample(self.updates), config)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        losses = self.backward(self.sampler(self.updates).sample(self.updates))
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm)
         self.optimiser.step()
         self.model.project_embedding()
         self.updates += 1
-        return {"loss": loss.detach(), **parts, "grad_norm": norm}
+        return losses | {"grad_norm": norm}
+
+    def backward(self, batch: SliceBatch) -> dict[str, Tensor]:
+        """Leave the gradient of the batch's loss in the parameters, part by part; returns the batch's losses."""
+        self.optimiser.zero_grad(set_to_none=True)
+        total: dict[str, Tensor] = {}
+        for part, share in micro_batches(batch, self.config):
+            loss, parts = world_model_loss(self.model, part, self.config)
+            if share < 1.0:
+                loss = loss * share
+            loss.backward()
+            for name, value in {"loss": loss.detach(), **{n: p * share for n, p in parts.items()}}.items():
+                total[name] = total[name] + value if name in total else value
+        return total
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -143,6 +156,21 @@ def _moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tens
     rows = [data.observations[data.offsets[e] + e : data.offsets[e + 1] + e + 1] for e in picked]
     observations = torch.from_numpy(np.concatenate(rows)).double()
     return observations.mean(dim=0).float(), observations.std(dim=0).clamp(min=1e-2).float()
+
+
+def micro_batches(batch: SliceBatch, config: PretrainConfig) -> Iterator[tuple[SliceBatch, float]]:
+    """The parts in which a batch passes through the model, and their shares of it.
+
+    Slices shorter than `horizon` make larger parts, as they make larger batches.
+    """
+    horizon, slices = batch.rewards.shape
+    size = slices if config.micro_batch is None else max(config.micro_batch * config.horizon // horizon, 1)
+    if size >= slices:
+        yield batch, 1.0
+        return
+    for first in range(0, slices, size):
+        part = slice(first, first + size)
+        yield SliceBatch(*(x[:, part] for x in batch[:-1]), batch.tasks[part]), len(batch.tasks[part]) / slices
 
 
 @torch.no_grad()
@@ -193,16 +221,32 @@ def pretrain(
         while trainer.updates < config.updates:
             values = trainer.update()
             step, last = trainer.updates, trainer.updates == config.updates
-            if step % 25 == 0 or last:
-                numbers = {name: float(value) for name, value in values.items()}
-                if not np.isfinite(numbers["loss"]):
-                    raise PWMError(f"world model: the loss is {numbers['loss']} at update {step}; lower learning_rate")
+            logs, saves = step % 25 == 0 or last, step % config.checkpoint_every == 0 or last
+            if logs or saves:  # the only moments at which the loop waits for the device
+                numbers = _finite(values, step, checkpoint)
+            if logs:
                 if step % config.evaluate_every == 0 or last:
                     numbers |= trainer.measure()
                 log.write("world_model", step, numbers)
                 bar.advance(0, loss=numbers["loss"])
             bar.advance(1)
-            if step % config.checkpoint_every == 0 or last:
+            if saves:
                 trainer.save(checkpoint)
     save_world_model(weights, trainer.model)
     return trainer.model
+
+
+def _finite(values: dict[str, Tensor], step: int, checkpoint: Path) -> dict[str, float]:
+    """The metrics as numbers; raises PWMError where one is NaN or infinite.
+
+    Comes before every checkpoint, so that the one on disk is always of a sound model.
+    """
+    numbers = {name: float(value) for name, value in values.items()}
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            kept = f"; {checkpoint} is of an update before it" if checkpoint.exists() else ""
+            raise PWMError(
+                f"world model: {name} is {number} at update {step}; "
+                f"train again with a lower learning_rate into another --out{kept}"
+            )
+    return numbers

@@ -1,0 +1,75 @@
+"""How much memory a piece of work needs: the bytes of the tensors alive at its worst moment, and the process's peak."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of tensors made inside `with LiveTensors() as live:` and still alive; `live.peak` is their most.
+
+    Tensors that existed before do not count. Nor do those that a single operation makes and frees inside. It slows
+    every operation down by some ten microseconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {_address(x) for x in _tensors((args, kwargs))}
+        out = func(*args, **(kwargs or {}))
+        for tensor in _tensors(out):
+            address, storage = _address(tensor), tensor.untyped_storage()
+            if address not in given and address not in self._sizes:  # neither a view nor changed in place
+                self._sizes[address] = storage.nbytes()
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._free, address).atexit = False
+        self.peak = max(self.peak, self.now)
+        return out
+
+    def _free(self, address: int) -> None:
+        self.now -= self._sizes.pop(address, 0)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    return [x for part in tree for x in _tensors(part)] if isinstance(tree, (tuple, list)) else []
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
+    """Bytes that `work` needs at its worst moment, beyond what was there before it began."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    with LiveTensors() as live:
+        work()
+    return live.peak
+
+
+def peak_process_bytes() -> int:
+    """The most memory (resident set) that this process has held so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
