@@ -41,7 +41,8 @@ _ready: set[str] = set()
 def prepare(device: str, *own: ModuleType) -> None:
     """Loads Newton's kernels and those of our `own` modules, once per device.
 
-    Says so, with progress, where they have to be compiled first, which takes half a minute. Compiled kernels stay in Warp's cache in the user's cache folder (`WARP_CACHE_PATH` names another).
+    Says so, with progress, where they have to be compiled first, which takes half a minute. Compiled kernels stay in
+    Warp's cache, in the user's cache folder (`WARP_CACHE_PATH` names another).
     """
     with _lock:
         if device in _ready:
