@@ -189,3 +189,7 @@ def test_the_suite_is_imported_late_quietly_and_without_opengl():
         [sys.executable, "-c", LAZY_AND_QUIET], env=environment, capture_output=True, text=True, timeout=100
     )
     assert (child.returncode, child.stdout.strip(), child.stderr) == (0, "True", "")
+
+
+def test_returns_of_the_suite_count_in_thousands():
+    assert all(spec.return_range == (0.0, 1000.0) for spec in TASKS)

@@ -116,3 +116,9 @@ def test_a_bad_action_is_refused():
     for action in ([np.nan, 0.0], [0.0]):
         with pytest.raises(PWMError, match="action"):
             env.step(np.array(action))
+
+
+def test_the_scale_of_returns_is_handed_on():
+    assert walk_task(return_range=(0, 15)).return_range == (0, 15) and walk_task().return_range is None
+    spec = task_from_gymnasium("Pendulum-v1", return_range=(-1600.0, 0.0))
+    assert spec.return_range == (-1600.0, 0.0)

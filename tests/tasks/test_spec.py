@@ -14,6 +14,11 @@ def test_as_dict_is_json_of_all_fields_but_make():
     assert json.loads(json.dumps(TaskSpec(**GOOD).as_dict())) == expected
 
 
+def test_a_range_of_returns_is_told_where_there_is_one():
+    spec = TaskSpec(**GOOD, return_range=(-3, 1.5))
+    assert spec.as_dict()["return_range"] == [-3, 1.5] and spec != TaskSpec(**GOOD)
+
+
 def test_comparison_ignores_make_only():
     spec = TaskSpec(**GOOD)
     assert spec == TaskSpec(**GOOD | {"make": list})
@@ -39,6 +44,9 @@ def test_is_frozen():
         ("action_repeat", True),
         ("score", "profit"),
         ("make", "env"),
+        ("return_range", (1.0, 1.0)),
+        ("return_range", (0.0, float("inf"))),
+        ("return_range", 1000.0),
     ],
 )
 def test_a_bad_field_is_named(field, value):

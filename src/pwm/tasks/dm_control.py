@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ACTION_REPEAT = 2
 EPISODE_LENGTH = 500  # agent steps: the suite's 1000 control steps at action repeat 2
+RETURN_RANGE = (0.0, 1000.0)  # each of 1000 control steps brings a reward in [0, 1]
 
 # The multi-task id, the suite's domain and task, and the sizes, in the order of MT30.
 _STOCK = (
@@ -188,7 +189,7 @@ def _flatten(observation: dict[str, np.ndarray]) -> np.ndarray:
 
 def _spec(id: str, domain: str, task: str, observation_dim: int, action_dim: int) -> TaskSpec:
     make = partial(make_dm_control, domain, task)
-    return TaskSpec(id, observation_dim, action_dim, EPISODE_LENGTH, ACTION_REPEAT, "return", make)
+    return TaskSpec(id, observation_dim, action_dim, EPISODE_LENGTH, ACTION_REPEAT, "return", make, RETURN_RANGE)
 
 
 TASKS: tuple[TaskSpec, ...] = tuple(_spec(*row) for row in _STOCK)

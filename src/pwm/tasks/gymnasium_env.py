@@ -20,12 +20,14 @@ def task_from_gymnasium(
     episode_length: int | None = None,
     action_repeat: int = 1,
     score: Literal["return", "success"] = "return",
+    return_range: tuple[float, float] | None = None,
     **make_kwargs: Any,
 ) -> TaskSpec:
     """A task from an id that `gymnasium.make` knows, e.g. `task_from_gymnasium("Pendulum-v1", action_repeat=2)`.
 
     task_id         defaults to the Gymnasium id, with '-' for '/' and ':'
     episode_length  agent steps; defaults to the environment's own limit divided by the action repeat
+    return_range    the returns that count as 0 and as 1 where tasks are compared (see `TaskSpec`)
     make_kwargs     passed on to `gymnasium.make`
 
     Raises PWMError where the environment cannot be made, has no limit, or has spaces that do not fit.
@@ -41,9 +43,8 @@ def task_from_gymnasium(
     # The limit is counted here, in agent steps.
     make = partial(gymnasium.make, gymnasium_id, max_episode_steps=-1, **make_kwargs)
     task_id = task_id or gymnasium_id.replace("/", "-").replace(":", "-")
-    return task_from_factory(
-        make, task_id=task_id, episode_length=episode_length, action_repeat=action_repeat, score=score
-    )
+    settings = {"action_repeat": action_repeat, "score": score, "return_range": return_range}
+    return task_from_factory(make, task_id=task_id, episode_length=episode_length, **settings)
 
 
 def task_from_factory(
@@ -53,6 +54,7 @@ def task_from_factory(
     episode_length: int,
     action_repeat: int = 1,
     score: Literal["return", "success"] = "return",
+    return_range: tuple[float, float] | None = None,
 ) -> TaskSpec:
     """A task from a function that builds a Gymnasium environment (one is built here, to read its sizes).
 
@@ -73,7 +75,7 @@ def task_from_factory(
         observation_dim, action_dim = env.observation_space.shape[0], env.action_space.shape[0]
     finally:
         env.close()
-    return TaskSpec(task_id, observation_dim, action_dim, episode_length, action_repeat, score, build)
+    return TaskSpec(task_id, observation_dim, action_dim, episode_length, action_repeat, score, build, return_range)
 
 
 class GymnasiumTaskEnv(gymnasium.Env):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ class TaskSpec:
                     `step` repeats the action, sums the reward and truncates at `episode_length`;
                     `render()` gives uint8 [H, W, 3] where made with `render_mode="rgb_array"`.
                     Left out of comparison and of `as_dict()`.
+    return_range    (low, high): the returns that count as 0 and as 1 where tasks are compared; none where there is no
+                    such scale. A task whose score is success needs none.
 
     Raises PWMError where a field is out of range.
     """
@@ -42,6 +45,7 @@ class TaskSpec:
     action_repeat: int
     score: Literal["return", "success"]
     make: Callable[..., gymnasium.Env] = field(compare=False, repr=False)
+    return_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
@@ -56,10 +60,14 @@ class TaskSpec:
             raise PWMError(f"task {self.id}: score must be 'return' or 'success', got {self.score!r}")
         if not callable(self.make):
             raise PWMError(f"task {self.id}: make must be a function that builds the environment, got {self.make!r}")
+        if self.return_range is not None and not _is_range(self.return_range):
+            raise PWMError(
+                f"task {self.id}: return_range must be two finite numbers, low below high, got {self.return_range!r}"
+            )
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields that describe the task, ready for JSON (without `make`)."""
-        return {
+        """What describes the task, ready for JSON: all fields but `make`, and `return_range` where there is one."""
+        facts: dict[str, Any] = {
             "id": self.id,
             "observation_dim": self.observation_dim,
             "action_dim": self.action_dim,
@@ -67,3 +75,11 @@ class TaskSpec:
             "action_repeat": self.action_repeat,
             "score": self.score,
         }
+        return facts if self.return_range is None else facts | {"return_range": list(self.return_range)}
+
+
+def _is_range(value: Any) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x) for x in value)
+    return numbers and value[0] < value[1]
