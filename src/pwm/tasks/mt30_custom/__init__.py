@@ -10,7 +10,7 @@ import importlib
 from functools import partial
 
 from pwm.tasks import dm_control
-from pwm.tasks.dm_control import ACTION_REPEAT, EPISODE_LENGTH, DMControlEnv, import_suite
+from pwm.tasks.dm_control import ACTION_REPEAT, EPISODE_LENGTH, RETURN_RANGE, DMControlEnv, import_suite
 from pwm.tasks.spec import TaskSpec
 
 # The multi-task id, the module and its task, and the sizes, in the order of MT30.
@@ -43,7 +43,7 @@ def make_custom(
 
 def _spec(id: str, module: str, task: str, observation_dim: int, action_dim: int) -> TaskSpec:
     make = partial(make_custom, module, task)
-    return TaskSpec(id, observation_dim, action_dim, EPISODE_LENGTH, ACTION_REPEAT, "return", make)
+    return TaskSpec(id, observation_dim, action_dim, EPISODE_LENGTH, ACTION_REPEAT, "return", make, RETURN_RANGE)
 
 
 TASKS: tuple[TaskSpec, ...] = tuple(_spec(*row) for row in _CUSTOM)
