@@ -30,7 +30,12 @@ def discounted_return(
 
 
 def lambda_returns(
-    rewards: Tensor, values: Tensor, gamma: float, lam: float, continues: Tensor | None = None
+    rewards: Tensor,
+    values: Tensor,
+    gamma: float,
+    lam: float,
+    continues: Tensor | None = None,
+    ends: Tensor | None = None,
 ) -> Tensor:
     """TD(lambda) targets by the backward recursion of Eqs. 7-8.
 
@@ -41,6 +46,8 @@ def lambda_returns(
         values: [H, ...], V(z_1) ... V(z_H): the value of the state after the reward of the same index.
         gamma, lam: discount and lambda.
         continues: [H, ...] as in `discounted_return`.
+        ends: bool [H, ...], True where the episode was cut off (not terminated) after the reward of the same index:
+            G_h bootstraps there as at the rollout's end, and what follows in the row belongs to another episode.
 
     Returns:
         [H, ...], the targets of z_0 ... z_{H-1}.
@@ -48,6 +55,8 @@ def lambda_returns(
     out = torch.empty_like(rewards)
     following = values[-1]
     for h in range(rewards.shape[0] - 1, -1, -1):
+        if ends is not None:
+            following = torch.where(ends[h], values[h], following)
         future = torch.lerp(values[h], following, lam)
         if continues is not None:
             future = future * continues[h]

@@ -1,0 +1,36 @@
+"""How long a training took, over all its resumptions, and whether its time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from pwm.runtime.errors import PWMError
+
+
+class Budget:
+    """Counts seconds of training, by the wall and by the processor (all threads).
+
+    Args:
+        minutes: of training in all, by the wall; None for no bound.
+        before: what `used` gave at the checkpoint that training goes on from.
+
+    Raises:
+        PWMError: the minutes are not above zero.
+    """
+
+    def __init__(self, minutes: float | None, before: Mapping[str, float] | None = None) -> None:
+        if minutes is not None and not minutes > 0:
+            raise PWMError(f"--time-budget is {minutes}, must be above 0 minutes")
+        self.minutes, self._before = minutes, dict(before or {})
+        self._start = (time.perf_counter(), time.process_time())
+
+    def used(self) -> dict[str, float]:
+        """`train_seconds` and `cpu_seconds` so far."""
+        now = {"train_seconds": time.perf_counter() - self._start[0], "cpu_seconds": time.process_time()}
+        now["cpu_seconds"] -= self._start[1]
+        return {name: round(self._before.get(name, 0.0) + value, 3) for name, value in now.items()}
+
+    def spent(self) -> bool:
+        """Whether the time is up."""
+        return self.minutes is not None and self.used()["train_seconds"] >= 60.0 * self.minutes

@@ -1,0 +1,98 @@
+"""What a baseline asks of its environment, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from pwm.runtime.config import require
+from pwm.runtime.errors import PWMError
+
+
+class Step(NamedTuple):
+    """What one step of n environments gives; the locomotion tasks return the same fields."""
+
+    obs: Tensor
+    """Observations [n, o] to act on next; rows whose episode ended start a new one, and no gradient enters those."""
+    reward: Tensor
+    """[n], differentiable."""
+    terminated: Tensor
+    """bool [n], the episode ended and nothing comes after."""
+    truncated: Tensor
+    """bool [n], the episode reached its length; what would come after still has a value."""
+    final_obs: Tensor
+    """Observations [n, o] before any reset, differentiable."""
+
+
+class Environment(Protocol):
+    """n environments that step together and through which gradients flow."""
+
+    num_envs: int
+    observation_dim: int
+    action_dim: int
+    episode_length: int
+
+    def reset(self) -> Tensor:
+        """Start all episodes anew; observations [n, o]."""
+        ...
+
+    def step(self, actions: Tensor) -> Any:
+        """One step with actions [n, a] in [-1, 1]; a `Step`."""
+        ...
+
+    def detach(self) -> Tensor:
+        """Cut the graph and keep the state; the current observations [n, o]."""
+        ...
+
+    def get_state(self) -> dict[str, Tensor]:
+        """Everything that continuing to the same bits needs."""
+        ...
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `get_state` took out."""
+        ...
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """The simulator that a baseline trains in."""
+
+    mass_matrix_every: int | None = None
+    """Simulator substeps between two updates of the mass matrix; none is the task's own choice."""
+    contact_stiffness: float | None = None
+    """Stiffness of ground contact, newtons per metre; none is the task's own."""
+
+    def __post_init__(self) -> None:
+        for name in ("mass_matrix_every", "contact_stiffness"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, value, "above 0")
+
+    def given(self) -> dict[str, Any]:
+        """The settings that are not left to the task."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def make_environment(
+    task: str,
+    num_envs: int,
+    seed: int,
+    config: EnvironmentConfig | None = None,
+    device: torch.device | str = "cpu",
+) -> Environment:
+    """Environments of a locomotion task that gradients flow through.
+
+    Raises:
+        PWMError: the task has no differentiable simulator, or the extra packages are missing.
+    """
+    from pwm.tasks.locomotion.environment import make_locomotion
+
+    return make_locomotion(task, num_envs=num_envs, seed=seed, device=device, **(config or EnvironmentConfig()).given())
+
+
+def check_finite(name: str, value: float, step: int) -> None:
+    """Raise PWMError where a measured number is not finite."""
+    if value != value or abs(value) == float("inf"):
+        raise PWMError(f"{name} is not a finite number at update {step}; lower the learning rates")

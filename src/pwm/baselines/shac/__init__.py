@@ -1,0 +1,1 @@
+"""Short-horizon actor-critic: first-order policy gradients through a differentiable simulator."""
