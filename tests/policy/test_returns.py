@@ -54,3 +54,10 @@ def test_lambda_returns_with_termination():
     # the episode ends with the second reward: G1 = 2, G0 = 1 + .5*(.75*10 + .25*2) = 5
     continues = torch.tensor([[1.0], [0.0], [1.0]])
     assert lambda_returns(REWARDS, VALUES, 0.5, 0.25, continues).flatten().tolist() == [5.0, 2.0, 24.0]
+
+
+def test_lambda_returns_with_an_episode_cut_off():
+    # the episode is cut off after the second reward, whose state is worth 20: G1 = 2 + .5*20 = 12,
+    # G0 = 1 + .5*(.75*10 + .25*12) = 6.25; the next episode's rewards do not matter
+    ends = torch.tensor([[False], [True], [False]])
+    assert lambda_returns(REWARDS, VALUES, 0.5, 0.25, None, ends).flatten().tolist() == [6.25, 12.0, 24.0]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from time import perf_counter, process_time
 
 from pwm.runtime.errors import PWMError
 
@@ -23,11 +23,11 @@ class Budget:
         if minutes is not None and not minutes > 0:
             raise PWMError(f"--time-budget is {minutes}, must be above 0 minutes")
         self.minutes, self._before = minutes, dict(before or {})
-        self._start = (time.perf_counter(), time.process_time())
+        self._start = (perf_counter(), process_time())
 
     def used(self) -> dict[str, float]:
         """`train_seconds` and `cpu_seconds` so far."""
-        now = {"train_seconds": time.perf_counter() - self._start[0], "cpu_seconds": time.process_time()}
+        now = {"train_seconds": perf_counter() - self._start[0], "cpu_seconds": process_time()}
         now["cpu_seconds"] -= self._start[1]
         return {name: round(self._before.get(name, 0.0) + value, 3) for name, value in now.items()}
 

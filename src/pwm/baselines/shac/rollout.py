@@ -47,9 +47,7 @@ def roll_out(environment: Environment, act: Callable[[Tensor, Tensor], Tensor], 
     return Rollout(*(torch.stack(rows) for rows in zip(*steps, strict=True)))
 
 
-def shac_objective(
-    rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float
-) -> Tensor:
+def shac_objective(rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
     """What the actor maximises, per environment step (SHAC Eq. 5): the discounted rewards of every piece of episode
     in the rollout and, unless the piece terminates, the discounted value of the state that it leads to.
 

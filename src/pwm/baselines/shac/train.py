@@ -141,9 +141,7 @@ def _tell(learner: ShacLearner, values: dict[str, Tensor], budget: Budget, log: 
     bar.advance(1)
 
 
-def _keep(
-    learner: ShacLearner, recorder: ReplayRecorder | None, budget: Budget, files: tuple[Path, Path]
-) -> None:
+def _keep(learner: ShacLearner, recorder: ReplayRecorder | None, budget: Budget, files: tuple[Path, Path]) -> None:
     """Write everything that a killed run goes on from, and the policy so far."""
     if recorder is not None:
         recorder.save(learner.updates)
