@@ -5,13 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pwm.runtime.config import from_dict
+from pwm.runtime.config import from_dict, to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json
 
 MANIFEST = "manifest.json"
-FORMAT, VERSION = "pwm-episodes", 1
+FORMAT = "pwm-episodes"
+VERSIONS = (1, 2)
+"""Version 2 adds `qualities`, `quality.npy` and `origins`. A store without them is written as version 1."""
+UNTAGGED = 255
+"""What `quality.npy` holds for an episode without a tag."""
 ARRAYS = {"observations": "float32", "actions": "float32", "rewards": "float32", "terminations": "bool"}
 # A task's id is the name of its folder: no separators, nothing hidden, no way out of the store.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -35,6 +40,24 @@ class Returns:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a stretch of a task's episodes was collected (version 2).
+
+    policy      "random", "scripted", or the SHA-256 of a policy file
+    noise       standard deviation of the normal noise added to its actions
+    seed        what the episodes' own seeds are made from, see `collect.episode_seeds`
+    episodes    how many
+    versions    of the packages that decide what a simulator does
+    """
+
+    policy: str
+    noise: float
+    seed: int
+    episodes: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
 class TaskEntry:
     """One task's part of the manifest. Lengths are agent steps (after action repeat)."""
 
@@ -48,21 +71,38 @@ class TaskEntry:
     files: dict[str, FileEntry]
     returns: Returns
     source: str | None = None
+    origins: tuple[Origin, ...] = ()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `manifest.json`."""
+    """The content of `manifest.json`. `qualities` are the tags that the tasks' `quality.npy` count in."""
 
     format: str
     version: int
     tasks: tuple[TaskEntry, ...]
+    qualities: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON; what a version does not know is left out."""
+        data = to_dict(self)
+        if self.version == 1:
+            del data["qualities"]
+            for task in data["tasks"]:
+                del task["origins"]
+        return data
 
 
 def check_id(task: str, where: PathLike) -> None:
     """Raise PWMError where `task` cannot name a folder of the store that `where` names."""
     if not _ID.fullmatch(task):
         raise PWMError(f"{where}: task id {task!r}: use letters, digits, '.', '_' and '-', first a letter or digit")
+
+
+def check_tag(tag: str, where: PathLike) -> None:
+    """Raise PWMError where `tag` cannot be a quality."""
+    if not _ID.fullmatch(tag) or len(tag) > 40:
+        raise PWMError(f"{where}: quality {tag!r}: use letters, digits, '.', '_' and '-', at most 40")
 
 
 def array_shapes(entry: TaskEntry) -> dict[str, tuple[int, ...]]:
@@ -73,6 +113,7 @@ def array_shapes(entry: TaskEntry) -> dict[str, tuple[int, ...]]:
         "rewards": (entry.transitions,),
         "terminations": (entry.transitions,),
         "offsets": (entry.episodes + 1,),
+        "quality": (entry.episodes,),
     }
 
 
@@ -82,13 +123,17 @@ def read_manifest(folder: PathLike) -> Manifest:
     if not path.is_file():
         raise PWMError(f"{folder}: no episode store here (no {MANIFEST}); check the path, or write the store again")
     data = read_json(path)
-    found = (data.get("format"), data.get("version")) if isinstance(data, dict) else None
-    if found != (FORMAT, VERSION):
-        raise PWMError(f"{path}: format is not {FORMAT!r} version {VERSION}; convert the data with this version of pwm")
+    if not isinstance(data, dict) or data.get("format") != FORMAT or data.get("version") not in VERSIONS:
+        known = " or ".join(map(str, VERSIONS))
+        raise PWMError(f"{path}: format is not {FORMAT!r} version {known}; convert the data with this version of pwm")
     manifest = from_dict(Manifest, data, where=str(path))
     ids = [entry.id for entry in manifest.tasks]
     if not ids or len(set(ids)) < len(ids):
         raise PWMError(f"{path}: tasks must be listed, each once; write the store again")
+    for tag in manifest.qualities:
+        check_tag(tag, path)
+    if len(set(manifest.qualities)) < len(manifest.qualities) or len(manifest.qualities) > UNTAGGED:
+        raise PWMError(f"{path}: qualities must be listed, each once, {UNTAGGED} at most; write the store again")
     for entry in manifest.tasks:
         check_id(entry.id, path)
         sizes = ("observation_dim", "action_dim", "episode_length", "action_repeat", "episodes", "transitions")

@@ -3,7 +3,8 @@
 Layout, per task: `observations.npy` float32 [transitions + episodes, o], `actions.npy` float32 [transitions, a],
 `rewards.npy` float32 [transitions], `terminations.npy` bool [transitions], `offsets.npy` int64 [episodes + 1].
 Episode e owns transitions offsets[e]:offsets[e + 1]; it has one observation more than actions (Gymnasium and Minari
-order), so the observation before transition i of episode e is row i + e, the one after it row i + e + 1.
+order), so the observation before transition i of episode e is row i + e, the one after it row i + e + 1. Where episodes
+carry quality tags there is also `quality.npy` uint8 [episodes], positions in the manifest's `qualities`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pwm.data.manifest import ARRAYS, MANIFEST, Manifest, TaskEntry, array_shapes, read_manifest
+from pwm.data.manifest import ARRAYS, MANIFEST, UNTAGGED, Manifest, TaskEntry, array_shapes, read_manifest
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256
 
@@ -36,6 +37,7 @@ class TaskEpisodes:
     action_dim: int
     episode_length: int
     action_repeat: int
+    quality: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -68,6 +70,14 @@ class EpisodeStore:
         episodes = self[task]
         return np.add.reduceat(episodes.rewards, episodes.offsets[:-1], dtype=np.float64).astype(np.float32)
 
+    def quality(self, task: str) -> np.ndarray:
+        """The tag of each episode, str [episodes]; empty where it has none."""
+        codes = self[task].quality
+        if codes is None:
+            return np.full(len(self[task].lengths), "")
+        names = np.array([*self.manifest.qualities, ""])
+        return names[np.where(codes == UNTAGGED, len(names) - 1, codes)]
+
     def fingerprint(self) -> str:
         """Hexadecimal hash of the manifest, and by its checksums of every byte of the store."""
         return sha256(self.path / MANIFEST)
@@ -91,7 +101,7 @@ def open_store(path: PathLike, tasks: Sequence[str] | None = None, verify: bool 
     for task in wanted:
         if task not in entries:
             raise _unknown_task(task, tuple(entries), path)
-    opened = {task: _open_task(path / task, entries[task]) for task in wanted}
+    opened = {task: _open_task(path / task, entries[task], len(manifest.qualities)) for task in wanted}
     if verify:
         for task, episodes in opened.items():
             _verify(path / task, entries[task], episodes)
@@ -104,15 +114,21 @@ def _unknown_task(task: str, known: Sequence[str], path: Path) -> PWMError:
     return PWMError(f"{path}: no task {task!r} in this store; {hint} {', '.join(known)}")
 
 
-def _open_task(folder: Path, entry: TaskEntry) -> TaskEpisodes:
+def _open_task(folder: Path, entry: TaskEntry, qualities: int) -> TaskEpisodes:
     shapes = array_shapes(entry)
     arrays = {name: _open_array(folder / f"{name}.npy", shapes[name], dtype) for name, dtype in ARRAYS.items()}
     offsets = np.array(_open_array(folder / "offsets.npy", shapes["offsets"], "int64"))
     if offsets[0] != 0 or offsets[-1] != entry.transitions or (np.diff(offsets) < 1).any():
         raise PWMError(f"{folder / 'offsets.npy'}: must rise from 0 to {entry.transitions}; write the store again")
+    quality = None
+    if "quality.npy" in entry.files:
+        quality = np.array(_open_array(folder / "quality.npy", shapes["quality"], "uint8"))
+        if ((quality >= qualities) & (quality != UNTAGGED)).any():
+            raise PWMError(f"{folder / 'quality.npy'}: must count in the manifest's qualities; write the store again")
     return TaskEpisodes(
         id=entry.id,
         **arrays,
+        quality=quality,
         offsets=offsets,
         observation_dim=entry.observation_dim,
         action_dim=entry.action_dim,
@@ -139,7 +155,7 @@ def _open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def _verify(folder: Path, entry: TaskEntry, episodes: TaskEpisodes) -> None:
-    for name in (*ARRAYS, "offsets"):
+    for name in (*ARRAYS, "offsets", *(["quality"] if episodes.quality is not None else [])):
         path = folder / f"{name}.npy"
         if path.name not in entry.files:
             raise PWMError(f"{path}: the manifest has no checksum for it; write the store again")

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from pwm.data.manifest import ARRAYS, FORMAT, MANIFEST, VERSION, FileEntry, Manifest, Returns, TaskEntry, check_id
-from pwm.runtime.config import to_dict
+from pwm.data.manifest import (
+    ARRAYS,
+    FORMAT,
+    MANIFEST,
+    UNTAGGED,
+    VERSIONS,
+    FileEntry,
+    Manifest,
+    Origin,
+    Returns,
+    TaskEntry,
+    check_id,
+    check_tag,
+)
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_array, write_json
+from pwm.runtime.progress import progress
+
+ACTION_TOLERANCE = 1e-6
+"""How far beyond [-1, 1] rounding may bring an action."""
+
+
+class WrongEpisode(PWMError):
+    """One episode is refused; the writer goes on with the next."""
 
 
 class _ArrayFile:
@@ -59,19 +82,25 @@ class _TaskWriter:
         self.files = {
             name: _ArrayFile(folder / f"{name}.npy", dtype, self.widths[name]) for name, dtype in ARRAYS.items()
         }
-        self.offsets, self.returns = [0], list[float]()
+        # Millions of episodes: eight bytes for each number, not a Python object.
+        self.offsets, self.returns, self.quality = array("q", [0]), array("d"), array("B")
 
-    def append(self, episode: dict[str, np.ndarray]) -> None:
+    def append(self, episode: dict[str, np.ndarray], quality: int) -> None:
         for name, rows in episode.items():
             self.files[name].append(rows)
         self.offsets.append(self.offsets[-1] + len(episode["rewards"]))
         self.returns.append(float(episode["rewards"].sum(dtype=np.float64)))
+        self.quality.append(quality)
 
     def finish(self) -> TaskEntry:
         files = {f"{name}.npy": file.finish() for name, file in self.files.items()}
-        path = self.folder / "offsets.npy"
-        write_array(path, np.array(self.offsets, np.int64))
-        files[path.name] = FileEntry(sha256(path), (len(self.offsets),), "int64")
+        small = {"offsets": np.array(self.offsets, np.int64)}
+        if any(code != UNTAGGED for code in self.quality):
+            small["quality"] = np.array(self.quality, np.uint8)
+        for name, values in small.items():
+            path = self.folder / f"{name}.npy"
+            write_array(path, values)
+            files[path.name] = FileEntry(sha256(path), values.shape, values.dtype.name)
         best = np.sort(self.returns)[-10:]
         return TaskEntry(
             **self.facts,  # type: ignore[arg-type]
@@ -84,7 +113,8 @@ class _TaskWriter:
     def discard(self) -> None:
         for file in self.files.values():
             file.discard()
-        (self.folder / "offsets.npy").unlink(missing_ok=True)
+        for name in ("offsets", "quality"):
+            (self.folder / f"{name}.npy").unlink(missing_ok=True)
 
 
 class StoreWriter:
@@ -102,6 +132,7 @@ class StoreWriter:
         if (self.path / MANIFEST).exists():
             raise PWMError(f"{self.path}: already holds an episode store; choose another path or remove it first")
         self._tasks: dict[str, _TaskWriter] = {}
+        self._qualities: dict[str, int] = {}
         self._closed = False
 
     def add_task(
@@ -112,8 +143,10 @@ class StoreWriter:
         episode_length: int,
         action_repeat: int,
         source: str | None = None,
+        origins: Sequence[Origin] = (),
     ) -> None:
-        """Declare a task before its episodes. Lengths are agent steps; `source` says in words where the data come from.
+        """Declare a task before its episodes. Lengths are agent steps; `source` says in words where the data come from,
+        and `origins` how they were collected.
 
         Raises:
             PWMError: the id is unusable or already declared, or a size is below one.
@@ -126,8 +159,9 @@ class StoreWriter:
         for name, size in facts.items():
             if size < 1:
                 raise PWMError(f"task {id}: {name} is {size}, must be at least 1")
+        about = {"id": id, "source": source, "origins": tuple(origins)}
         try:
-            writer = _TaskWriter(self.path / id, {"id": id, "source": source, **facts}, observation_dim, action_dim)
+            writer = _TaskWriter(self.path / id, about | facts, observation_dim, action_dim)
         except OSError as error:
             raise _disk(self.path, error) from error
         self._tasks[id] = writer
@@ -139,14 +173,16 @@ class StoreWriter:
         actions: np.ndarray,
         rewards: np.ndarray,
         terminations: np.ndarray | None = None,
+        quality: str | None = None,
     ) -> None:
         """Append one episode: observations [T+1, o], actions [T, a], rewards [T], terminations bool [T] (None: none).
 
-        rewards[t] is what actions[t] obtained on the way from observations[t] to observations[t + 1].
+        rewards[t] is what actions[t] obtained on the way from observations[t] to observations[t + 1]. Actions lie in
+        [-1, 1]. `quality` is a tag such as "random", "medium" or "expert".
 
         Raises:
-            PWMError: naming task, episode and field, for a wrong shape, NaN or infinity, or a termination before the
-                end. A refused episode leaves no trace.
+            WrongEpisode: (a PWMError) naming task, episode and field, for a wrong shape, NaN or infinity, an action
+                outside [-1, 1], or a termination before the end. A refused episode leaves no trace.
         """
         if task not in self._tasks:
             raise PWMError(f"task {task}: not declared; call add_task first")
@@ -156,23 +192,39 @@ class StoreWriter:
         where = f"task {task}, episode {len(writer.returns)}"
         limit = writer.facts["episode_length"]
         if not 1 <= steps <= limit:  # type: ignore[operator]
-            raise PWMError(f"{where}: has {steps} rewards, must have 1 to {limit} (episode_length)")
+            raise WrongEpisode(f"{where}: has {steps} rewards, must have 1 to {limit} (episode_length)")
         given = {"observations": observations, "actions": actions, "rewards": rewards}
         given["terminations"] = np.zeros(steps, bool) if terminations is None else terminations
         episode = {}
         for name, value in given.items():
             shape = (steps + (name == "observations"), *writer.widths[name])
             episode[name] = _checked(value, shape, ARRAYS[name], f"{where}, {name}")
+        _check_range(episode["actions"], f"{where}, actions")
         if episode["terminations"][:-1].any():
-            raise PWMError(f"{where}, terminations: terminates before its last step; split it into two episodes")
+            raise WrongEpisode(f"{where}, terminations: terminates before its last step; split it into two episodes")
+        code = self._code(quality)
         try:
-            writer.append(episode)
+            writer.append(episode, code)
         except OSError as error:
             self.abort()
             raise _disk(self.path, error) from error
 
-    def close(self) -> None:
-        """Finish all files, then write the manifest; from then on the store opens. A second call does nothing."""
+    def _code(self, quality: str | None) -> int:
+        """The number that stands for a tag."""
+        if quality is None:
+            return UNTAGGED
+        if quality not in self._qualities:
+            check_tag(quality, self.path)
+            if len(self._qualities) == UNTAGGED:
+                raise PWMError(f"{self.path}: more than {UNTAGGED} qualities; use fewer tags")
+            self._qualities[quality] = len(self._qualities)
+        return self._qualities[quality]
+
+    def close(self, show: bool = False) -> None:
+        """Finish all files, then write the manifest; from then on the store opens. A second call does nothing.
+
+        Checksums need all data read once more; `show` shows their progress.
+        """
         if self._closed:
             return
         empty = [task for task, writer in self._tasks.items() if not writer.returns]
@@ -182,10 +234,20 @@ class StoreWriter:
             raise PWMError(f"{self.path}: {what}; nothing was written")
         self._closed = True
         try:
-            entries = tuple(writer.finish() for writer in self._tasks.values())
+            entries = tuple(self._finish(show))
         except OSError as error:
+            self.abort()
             raise _disk(self.path, error) from error
-        write_json(self.path / MANIFEST, to_dict(Manifest(FORMAT, VERSION, entries)))
+        plain = not self._qualities and not any(entry.origins for entry in entries)
+        manifest = Manifest(FORMAT, VERSIONS[0 if plain else 1], entries, tuple(self._qualities))
+        write_json(self.path / MANIFEST, manifest.as_dict())
+
+    def _finish(self, show: bool) -> Iterator[TaskEntry]:
+        with progress("Checksums", len(self._tasks)) if show else contextlib.nullcontext() as bar:
+            for writer in self._tasks.values():
+                yield writer.finish()
+                if bar is not None:
+                    bar.advance()
 
     def abort(self) -> None:
         """Remove what was written; the folder holds no store."""
@@ -208,14 +270,35 @@ class StoreWriter:
 def _checked(value: np.ndarray, shape: tuple[int, ...], dtype: str, where: str) -> np.ndarray:
     array = np.asarray(value)
     if array.shape != shape:
-        raise PWMError(f"{where}: shape is {list(array.shape)}, must be {list(shape)}")
+        raise WrongEpisode(f"{where}: shape is {list(array.shape)}, must be {list(shape)}")
     if dtype == "bool" and array.dtype != bool:
-        raise PWMError(f"{where}: dtype is {array.dtype}, must be bool")
+        raise WrongEpisode(f"{where}: dtype is {array.dtype}, must be bool")
     array = np.ascontiguousarray(array, dtype)
     if dtype != "bool" and not np.isfinite(array).all():
         step = int(np.nonzero(~np.isfinite(array))[0][0])
-        raise PWMError(f"{where}: NaN or infinity at step {step}; leave the episode out or repair it")
+        raise WrongEpisode(f"{where}: NaN or infinity at step {step}; leave the episode out or repair it")
     return array
+
+
+def _check_range(actions: np.ndarray, where: str) -> None:
+    beyond = np.abs(actions).max(axis=1) > 1.0 + ACTION_TOLERANCE
+    if beyond.any():
+        step = int(beyond.argmax())
+        worst = float(np.abs(actions[step]).max())
+        raise WrongEpisode(
+            f"{where}: {worst:.6g} at step {step} is outside [-1, 1]; scale actions to [-1, 1], as the task takes them"
+        )
+
+
+def check_space(path: PathLike, size: int) -> None:
+    """Raise PWMError where the disk that `path` is to be on has less than `size` bytes free."""
+    folder = Path(path).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        needs = f"needs {size / 1e9:.3g} GB, but {free / 1e9:.3g} GB are free"
+        raise PWMError(f"{path}: {needs}; make room, take fewer tasks, or choose another disk")
 
 
 def _disk(path: Path, error: OSError) -> PWMError:

@@ -1,0 +1,101 @@
+"""Reads what a pickle describes out of inert stand-ins: nothing that the pickle names is imported or called.
+
+A pickle is a program for a small stack machine whose names (GLOBAL) are looked up by `find_class` and may be called
+(REDUCE, NEWOBJ) or be given state (BUILD). Here the look-up knows a short list, and its entries only keep what they are
+given. The instructions themselves are checked first, because some could fill the memory before any look-up.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any
+
+from pwm.runtime.errors import PWMError
+
+# What protocols 2 to 4 write for dictionaries, sequences, text, numbers, names and references to storages.
+_INSTRUCTIONS = frozenset(
+    "PROTO FRAME STOP MARK POP GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD BINPERSID NONE NEWTRUE NEWFALSE BININT BININT1 "
+    "BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND "
+    "APPENDS EMPTY_DICT SETITEM SETITEMS EMPTY_SET ADDITEMS BINGET LONG_BINGET BINPUT LONG_BINPUT MEMOIZE".split()
+)
+
+
+class Sealed:
+    """An object that a pickle may hold but not change."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise PWMError("the pickle wants to change what it may only hold; refused")
+
+
+class Inert:
+    """Stands for any class or function of a package that is not needed: keeps what it is given, does nothing."""
+
+    def __init__(self, *given: Any) -> None:
+        self.contents: list[Any] = list(given)
+
+    def __setstate__(self, state: Any) -> None:
+        self.contents.append(state)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.contents.append({key: value})
+
+
+def read_inert(program: bytes, find: Callable[[str, str], Any], persistent: Callable[[Any], Any]) -> Any:
+    """The objects that a pickle describes.
+
+    Args:
+        find: (module, name) -> stand-in, or None where the name is not allowed.
+        persistent: reference to something outside of the pickle -> stand-in for it.
+
+    Raises:
+        PWMError: the pickle is damaged, or asks for a name or an instruction that data do not need. Nothing was
+            executed.
+    """
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            found = find(module, name)
+            if found is None:
+                raise PWMError(
+                    f"asks for {short(f'{module}.{name}')}, which data do not need; refused, and nothing in it was "
+                    "executed. Get the file from a source that you trust"
+                )
+            return found
+
+        def persistent_load(self, pid: Any) -> Any:
+            return persistent(pid)
+
+    try:
+        _check(program)
+        return Unpickler(BytesIO(program)).load()
+    except PWMError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise PWMError(f"its description is damaged ({short(error)}); copy the file again") from error
+
+
+def _check(program: bytes) -> None:
+    for instruction, argument, _ in pickletools.genops(program):
+        if instruction.name not in _INSTRUCTIONS:
+            raise PWMError(f"uses the pickle instruction {instruction.name}, which data do not need; refused")
+        # The unpickler makes room for all numbers below this one.
+        if "PUT" in instruction.name and argument > len(program):
+            raise PWMError("numbers its parts far beyond their count; refused")
+
+
+def look_up(names: Mapping[tuple[str, str], Any], inert: str) -> Callable[[str, str], Any]:
+    """A `find` for `read_inert`: the given names, and `Inert` for everything in the package `inert`."""
+
+    def find(module: str, name: str) -> Any:
+        return Inert if module == inert or module.startswith(f"{inert}.") else names.get((module, name))
+
+    return find
+
+
+def short(value: Any) -> str:
+    """Text from an untrusted file, fit for one line."""
+    text = str(value) if isinstance(value, (str, Exception)) else type(value).__name__
+    return repr(text[:80])[1:-1]
