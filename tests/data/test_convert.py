@@ -12,7 +12,7 @@ def recording():
     random = np.random.default_rng(0)
     data = {
         "obs": random.normal(size=(2, 4, 3)),
-        "action": random.normal(size=(2, 4, 2)),
+        "action": random.uniform(-1, 1, size=(2, 4, 2)),
         "reward": random.normal(size=(2, 4)),
     }
     data = {name: array.astype(np.float32) for name, array in data.items()}

@@ -9,6 +9,7 @@ from pwm.runtime.errors import PWMError
 
 LENGTHS = {"narrow": (5, 1, 3, 4, 3), "wide": (6, 2, 3)}
 DIMS = {"narrow": (2, 1), "wide": (4, 3)}
+SCALE = 8192  # a power of two brings tags into the range of actions without rounding
 
 
 def tag(task, episode, step):
@@ -18,7 +19,7 @@ def tag(task, episode, step):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Every value is the tag of its step (+ 0.25 in actions, + 0.5 in rewards); one episode terminates."""
+    """Every value is the tag of its step (+ 0.25 in actions, scaled; + 0.5 in rewards); one episode terminates."""
     path = tmp_path_factory.mktemp("store")
     with StoreWriter(path) as writer:
         for task, lengths in LENGTHS.items():
@@ -27,7 +28,10 @@ def store(tmp_path_factory):
             for e, steps in enumerate(lengths):
                 tags = np.array([tag(task, e, t) for t in range(steps + 1)], np.float32)
                 ends = (np.arange(steps) == steps - 1) & (task == "wide") & (e == 1)
-                observations, actions = np.repeat(tags[:, None], o, 1), np.repeat(tags[:-1, None], a, 1) + 0.25
+                observations, actions = (
+                    np.repeat(tags[:, None], o, 1),
+                    np.repeat((tags[:-1, None] + 0.25) / SCALE, a, 1),
+                )
                 writer.add_episode(task, observations, actions, tags[:-1] + 0.5, ends)
     return open_store(path, verify=True)
 
@@ -53,7 +57,7 @@ def test_slices_are_consecutive_aligned_padded_and_stay_inside_one_episode(store
         o, a = DIMS[task]
         wanted = torch.arange(start, start + horizon + 1, dtype=torch.float32)
         assert torch.equal(batch.observations[:, b, :o], wanted[:, None].expand(-1, o))
-        assert torch.equal(batch.actions[:, b, :a], wanted[:-1, None].expand(-1, a) + 0.25)
+        assert torch.equal(batch.actions[:, b, :a], (wanted[:-1, None].expand(-1, a) + 0.25) / SCALE)
         assert torch.equal(batch.rewards[:, b], wanted[:-1] + 0.5)
         assert not batch.observations[:, b, o:].any() and not batch.actions[:, b, a:].any()
         ends = [task == "wide" and episode == 1 and step + t == LENGTHS[task][episode] - 1 for t in range(horizon)]

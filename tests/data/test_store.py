@@ -24,7 +24,11 @@ def folder(tmp_path):
             for steps in lengths:
                 ends = np.arange(steps) == steps - 1 if (task, steps) == ("wide", 2) else None
                 writer.add_episode(
-                    task, random.normal(size=(steps + 1, o)), random.normal(size=(steps, a)), np.ones(steps), ends
+                    task,
+                    random.normal(size=(steps + 1, o)),
+                    random.uniform(-1, 1, size=(steps, a)),
+                    np.ones(steps),
+                    ends,
                 )
     return tmp_path / "store"
 
@@ -83,7 +87,7 @@ def test_no_manifest(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(version=2), "format is not 'pwm-episodes' version 1"),
+        (lambda m: m.update(version=3), "format is not 'pwm-episodes' version 1 or 2;"),
         (lambda m: m["tasks"][0].pop("action_dim"), r"field tasks\[0\].action_dim is missing"),
         (lambda m: m["tasks"][0].update(action_dim="1"), r"field tasks\[0\].action_dim: expected int"),
         (lambda m: m["tasks"][0].update(id="../store/narrow"), "task id '../store/narrow'"),

@@ -15,7 +15,7 @@ def episode(steps=3, seed=0):
     random = np.random.default_rng(seed)
     return {
         "observations": random.normal(size=(steps + 1, 2)).astype(np.float32),
-        "actions": random.normal(size=(steps, 1)).astype(np.float32),
+        "actions": random.uniform(-1, 1, size=(steps, 1)).astype(np.float32),
         "rewards": random.normal(size=steps).astype(np.float32),
     }
 
@@ -53,6 +53,7 @@ def test_ten_best_are_the_best(tmp_path):
         ({"rewards": np.zeros((3, 1))}, "rewards: shape is"),
         ({"rewards": np.array([0, np.nan, 0])}, "task a, episode 1, rewards: NaN or infinity at step 1"),
         ({"actions": np.array([[0], [0], [np.inf]])}, "task a, episode 1, actions: NaN or infinity at step 2"),
+        ({"actions": np.array([[0], [1], [-1.01]])}, r"episode 1, actions: 1.01 at step 2 is outside \[-1, 1\]; scale"),
         ({"terminations": np.zeros(3)}, "task a, episode 1, terminations: dtype is float64, must be bool"),
         ({"terminations": np.ones(3, bool)}, "terminations: terminates before its last step"),
     ],

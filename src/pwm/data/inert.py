@@ -33,8 +33,12 @@ class Sealed:
 class Inert:
     """Stands for any class or function of a package that is not needed: keeps what it is given, does nothing."""
 
-    def __init__(self, *given: Any) -> None:
-        self.contents: list[Any] = list(given)
+    contents: list[Any]
+
+    def __new__(cls, *given: Any) -> Inert:  # the only one of the two that NEWOBJ calls
+        self = super().__new__(cls)
+        self.contents = list(given)
+        return self
 
     def __setstate__(self, state: Any) -> None:
         self.contents.append(state)
