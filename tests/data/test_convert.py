@@ -46,9 +46,9 @@ def test_wrong_files(tmp_path, recording):
         with pytest.raises(PWMError, match="no episode store here"):
             open_store(out)
 
-    refused("not a readable .npz file")
+    refused("a.npz: no such file")
     np.savez(path, obs=recording["obs"], action=recording["action"])
-    refused("reward is not a file in the archive; the file needs obs, action and reward")
+    refused("reward is not in the file; it needs obs, action, reward")
     np.savez(path, **{**recording, "reward": recording["reward"][:, 1:]})
     refused(r"obs, action, reward are \[2, 4, 3\], \[2, 4, 2\], \[2, 3\]; need")
     recording["obs"][1, 2] = np.nan
@@ -56,3 +56,62 @@ def test_wrong_files(tmp_path, recording):
     refused("task a, episode 1, observations: NaN")
     path.write_bytes(path.read_bytes()[:-200])
     refused("not a readable .npz file")
+
+
+def test_gymnasium_order_and_flat_arrays(tmp_path, recording):
+    """The three layouts of the same episodes give the same bytes."""
+    ends = np.zeros((2, 3), bool)
+    ends[1, 2] = True
+    shifted = np.concatenate([np.ones((2, 1), bool), ends], 1)
+    np.savez(tmp_path / "a.npz", **recording, terminations=shifted)
+    plain = {
+        "observations": recording["obs"],
+        "actions": recording["action"][:, 1:],
+        "rewards": recording["reward"][:, 1:],
+        "terminations": ends,
+    }
+    np.savez_compressed(tmp_path / "b.npz", **plain)
+    flat = {name: array.reshape(-1, *array.shape[2:]) for name, array in plain.items()}
+    np.savez(tmp_path / "c.npz", **flat, lengths=np.array([3, 3], np.int32))
+    np.savez(tmp_path / "d.npz", **flat, offsets=np.array([0, 3, 6]))
+    for name in "abcd":
+        store_from_npz({"t": tmp_path / f"{name}.npz"}, tmp_path / name)
+    prints = {open_store(tmp_path / name, verify=True).fingerprint() for name in "abcd"}
+    assert len(prints) == 1
+    assert open_store(tmp_path / "a")["t"].terminations.tolist() == [False] * 5 + [True]
+
+
+def test_episodes_of_different_lengths(tmp_path):
+    random = np.random.default_rng(0)
+    flat = {"observations": random.normal(size=(8, 2)), "actions": random.uniform(-1, 1, (6, 1)), "rewards": np.ones(6)}
+    np.savez(tmp_path / "a.npz", **flat, lengths=[4, 2], quality=np.array(["expert", ""]))
+    store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s")
+    store = open_store(tmp_path / "s", verify=True)
+    assert store["a"].offsets.tolist() == [0, 4, 6] and store["a"].episode_length == 4
+    assert store.quality("a").tolist() == ["expert", ""]
+    assert np.array_equal(store["a"].observations, flat["observations"].astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lengths": [4, 3]}, r"observations, actions, rewards are \[8, 2\], \[6, 1\], \[6\]; need \[N \+ E, o\]"),
+        ({"lengths": [7, -1]}, "need"),
+        ({"lengths": [4.0, 2.0]}, "lengths must be whole numbers in one row"),
+        ({"lengths": None}, "flat arrays need lengths"),
+        ({"terminations": np.zeros(5, bool)}, r"terminations is \[5\], need \[6\]"),
+        ({"quality": np.array(["x"])}, r"quality must be text \[2\]"),
+        ({"quality": np.array(["x", "no good"])}, "quality 'no good': use letters"),
+        ({"actions": np.full((6, 1), 2.0)}, r"actions: 2 at step 0 is outside"),
+        ({"rewards": np.array([object()] * 6, object)}, "Python objects"),
+        ({"observations": np.asfortranarray(np.zeros((8, 2)))}, "Fortran order"),
+    ],
+)
+def test_wrong_flat_files(tmp_path, change, message):
+    flat = {"observations": np.zeros((8, 2)), "actions": np.zeros((6, 1)), "rewards": np.ones(6), "lengths": [4, 2]}
+    arrays = {name: value for name, value in (flat | change).items() if value is not None}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(PWMError, match=message):
+        store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s")
+    with pytest.raises(PWMError, match="no episode store here"):
+        open_store(tmp_path / "s")

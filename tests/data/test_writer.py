@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from pwm.data.store import open_store
-from pwm.data.writer import StoreWriter
+from pwm.data.writer import StoreWriter, WrongEpisode
 from pwm.runtime.errors import PWMError
 
 
@@ -124,3 +125,53 @@ def test_wrong_declarations(tmp_path):
         writer.close()
     with pytest.raises(PWMError, match="no task was declared"):
         StoreWriter(tmp_path).close()
+
+
+def test_actions_may_exceed_their_range_by_rounding_only(tmp_path):
+    with StoreWriter(tmp_path) as writer:
+        writer.add_task("a", 2, 1, 7, 2)
+        writer.add_episode("a", **episode() | {"actions": np.array([[1 + 5e-7], [-1], [1]])})
+        with pytest.raises(WrongEpisode, match="episode 1, actions: 1.00001 at step 1 is outside"):
+            writer.add_episode("a", **episode() | {"actions": np.array([[1], [-1.00001], [1]])})
+
+
+def test_tags_make_version_2_and_their_absence_version_1(tmp_path):
+    def write(name, *tags):
+        with StoreWriter(tmp_path / name) as writer:
+            writer.add_task("a", 2, 1, 7, 2)
+            writer.add_task("b", 2, 1, 7, 2)
+            for i, tag in enumerate(tags):
+                writer.add_episode("a", **episode(3, i), quality=tag)
+                writer.add_episode("b", **episode(3, i))
+        return json.loads((tmp_path / name / "manifest.json").read_text())
+
+    plain = write("plain", None, None)
+    assert plain["version"] == 1 and "qualities" not in plain and "origins" not in plain["tasks"][0]
+    assert "quality.npy" not in plain["tasks"][0]["files"]
+    tagged = write("tagged", "medium", None, "expert", "medium")
+    assert (tagged["version"], tagged["qualities"]) == (2, ["medium", "expert"])
+    store = open_store(tmp_path / "tagged", verify=True)
+    assert store.quality("a").tolist() == ["medium", "", "expert", "medium"]
+    assert store.quality("b").tolist() == [""] * 4 and store["b"].quality is None
+    with pytest.raises(PWMError, match="quality 'a b': use letters"):
+        write("wrong", "a b")
+    path = tmp_path / "tagged" / "a" / "quality.npy"
+    np.save(path, np.array([0, 1, 2, 255], np.uint8))
+    with pytest.raises(PWMError, match="quality.npy: must count in the manifest's qualities"):
+        open_store(tmp_path / "tagged")
+    np.save(path, np.array([0, 1, 1, 255], np.uint8))
+    with pytest.raises(PWMError, match="quality.npy: wrong checksum"):
+        open_store(tmp_path / "tagged", verify=True)
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_store(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    for target in ("pwm.data.writer._ArrayFile.append", "pwm.data.writer._ArrayFile.finish"):
+        with monkeypatch.context() as patch, pytest.raises(PWMError, match="No space left on device.*free space"):
+            patch.setattr(target, refuse)
+            with StoreWriter(tmp_path) as writer:
+                writer.add_task("a", 2, 1, 5, 2)
+                writer.add_episode("a", **episode())
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

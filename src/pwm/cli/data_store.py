@@ -1,0 +1,179 @@
+"""`pwm data inspect`, `validate`, `merge` and `subset`: look at episode stores, check them, make others of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from pwm.cli.parse import parse
+from pwm.runtime.errors import PWMError
+
+if TYPE_CHECKING:
+    from pwm.data.summary import TaskSummary
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what is in an episode store: a row per task.
+
+    The bars are the histogram of returns, ten equal ranges from the lowest to the highest."""
+
+    store: tyro.conf.Positional[Path]
+    """Folder of the episode store."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to show; none means all."""
+
+
+def inspect(arguments: Sequence[str]) -> int:
+    args = parse(Inspect, "data inspect", arguments)
+
+    from rich.console import Console
+
+    from pwm.data.store import open_store
+    from pwm.data.summary import summarise
+    from pwm.runtime.progress import progress
+
+    store = open_store(args.store, args.tasks or None)
+    summaries = []
+    with progress("Read", len(store.tasks)) as bar:
+        for summary in summarise(store):
+            summaries.append(summary)
+            bar.advance()
+    console = Console()
+    console.width = max(console.width, 130)  # a pipe counts as 80 columns, which would cut the table
+    console.print(_table(summaries))
+    origins = [(entry.id, origin) for entry in store.manifest.tasks for origin in entry.origins]
+    for task, origin in origins:
+        print(f"{task}: {origin.episodes} episodes by {origin.policy}, noise {origin.noise:g}, seed {origin.seed}")
+    return 0
+
+
+def _table(summaries: Sequence[TaskSummary]):
+    from rich import box
+    from rich.table import Table
+
+    from pwm.data.summary import bars
+
+    episodes, steps = (sum(x) for x in zip(*((len(s.lengths), s.transitions) for s in summaries), strict=True))
+    size = sum(s.size for s in summaries)
+    total = f"{len(summaries)} tasks, {episodes:,} episodes, {steps:,} steps, {size / 1e6:,.1f} MB"
+    table = Table(title=total, box=box.SIMPLE_HEAD)
+    table.add_column("task", no_wrap=True)
+    for column in ("obs", "act", "episodes", "steps", "length", "return: low", "mean", "high"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("histogram", no_wrap=True)
+    table.add_column("MB", justify="right", no_wrap=True)
+    table.add_column("quality")
+    for s in summaries:
+        low, high = int(s.lengths.min()), int(s.lengths.max())
+        numbers = [f"{x:.1f}" for x in (s.returns.min(), s.returns.mean(), s.returns.max())]
+        tags = ", ".join(f"{tag or 'no tag'} {count:,}" for tag, count in s.qualities.items())
+        table.add_row(
+            *(s.id, str(s.observation_dim), str(s.action_dim), f"{len(s.lengths):,}", f"{s.transitions:,}"),
+            *(str(low) if low == high else f"{low}-{high}", *numbers, bars(s.histogram())),
+            *(f"{s.size / 1e6:,.1f}", tags if set(s.qualities) != {""} else ""),
+        )
+    return table
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Read all of an episode store and check it: files, shapes, checksums, NaN, ranges, task names and sizes.
+
+    Prints a line per problem; exit code 2 where there is one."""
+
+    store: tyro.conf.Positional[Path]
+    """Folder of the episode store."""
+
+
+def validate(arguments: Sequence[str]) -> int:
+    args = parse(Validate, "data validate", arguments)
+
+    from pwm.data.manifest import read_manifest
+    from pwm.data.summary import check_task, strays
+    from pwm.runtime.progress import progress
+    from pwm.tasks.registry import list_tasks
+
+    entries = read_manifest(args.store).tasks
+    problems: list[str] = []
+    with progress("Check", sum(entry.transitions for entry in entries)) as bar:
+        for entry in entries:
+            problems += check_task(args.store, entry.id)
+            bar.advance(entry.transitions)
+    for line in problems:
+        print(line)
+    unknown = [entry.id for entry in entries if entry.id not in list_tasks()]
+    if unknown:
+        print(f"note: no simulator here for {', '.join(unknown)}; such policies can be learned, not evaluated")
+    left = strays(args.store)
+    if left:
+        print(f"note: not part of the store: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}; may be removed")
+    if problems:
+        raise PWMError(f"{args.store}: {len(problems)} problem(s), see above")
+    print(f"{args.store}: {len(entries)} tasks are whole")
+    return 0
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Join episode stores into a new one. Episodes of a task follow each other in the order given."""
+
+    stores: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of the episode stores, two or more."""
+    out: Path
+    """Folder of the new episode store."""
+
+
+def merge(arguments: Sequence[str]) -> int:
+    args = parse(Merge, "data merge", arguments)
+
+    from pwm.data import edit
+    from pwm.data.store import open_store
+
+    if len(args.stores) < 2:
+        raise PWMError("name two stores or more; `pwm data subset` makes a store from one")
+    edit.merge([open_store(path) for path in args.stores], args.out)
+    print(f"Merged into {args.out}. Next: pwm data inspect {args.out}")
+    return 0
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some episodes of a store as a new one: some tasks, of these some tags, of these some returns, of these a number.
+
+    The best tenth of two tasks: pwm data subset data/all --tasks walker-walk cup-catch --return-quantiles 0.9 1
+    --out data/best"""
+
+    store: tyro.conf.Positional[Path]
+    """Folder of the episode store."""
+    out: Path
+    """Folder of the new episode store."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to keep, in this order; none means all."""
+    quality: tuple[str, ...] = ()
+    """Tags to keep; none means all episodes."""
+    return_quantiles: tuple[float, float] = (0.0, 1.0)
+    """Share of each task's episodes to keep, ordered by return: 0.9 1 keeps the best tenth."""
+    episodes: int | None = None
+    """Episodes to keep of each task, drawn at random; none keeps all."""
+    seed: int = 0
+    """Seed of that draw."""
+
+
+def subset(arguments: Sequence[str]) -> int:
+    args = parse(Subset, "data subset", arguments)
+
+    from pwm.cli.parse import command_line
+    from pwm.data.edit import choose, write_subset
+    from pwm.data.store import open_store
+
+    store = open_store(args.store, args.tasks or None)
+    chosen = choose(store, args.quality, args.return_quantiles, args.episodes, args.seed)
+    write_subset(store, args.out, chosen, command_line("data subset", arguments))
+    kept, all_of_them = sum(map(len, chosen.values())), sum(len(store[task].lengths) for task in store.tasks)
+    print(f"{kept} of {all_of_them} episodes in {args.out}. Next: pwm data inspect {args.out}")
+    return 0

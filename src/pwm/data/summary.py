@@ -1,0 +1,116 @@
+"""What is in a store: a summary per task, and a check of everything that can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pwm.data.manifest import MANIFEST, read_manifest
+from pwm.data.store import EpisodeStore, open_store
+from pwm.data.writer import ACTION_TOLERANCE
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+from pwm.tasks.registry import get_task, list_tasks
+
+BINS = 10
+_BARS = " ▁▂▃▄▅▆▇█"
+_ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """One task of a store.
+
+    returns      undiscounted, one per episode, float32 [episodes]
+    qualities    episodes by tag; those without are counted under ""
+    size         bytes on disk
+    """
+
+    id: str
+    observation_dim: int
+    action_dim: int
+    transitions: int
+    lengths: np.ndarray
+    returns: np.ndarray
+    qualities: dict[str, int]
+    size: int
+    source: str | None
+
+    def histogram(self) -> np.ndarray:
+        """Episodes in ten equal ranges from the lowest to the highest return, int64 [10]."""
+        return np.histogram(self.returns, BINS)[0]
+
+
+def summarise(store: EpisodeStore) -> Iterator[TaskSummary]:
+    """One summary per task; reads rewards, nothing else."""
+    entries = {entry.id: entry for entry in store.manifest.tasks}
+    for task in store.tasks:
+        data, entry = store[task], entries[task]
+        tags, counts = np.unique(store.quality(task), return_counts=True)
+        yield TaskSummary(
+            task,
+            data.observation_dim,
+            data.action_dim,
+            len(data.rewards),
+            data.lengths,
+            store.returns(task),
+            {str(tag): int(count) for tag, count in zip(tags, counts, strict=True)},
+            sum((store.path / task / name).stat().st_size for name in entry.files),
+            entry.source,
+        )
+
+
+def bars(counts: np.ndarray) -> str:
+    """Counts as a row of bars; what is not empty is seen."""
+    heights = np.ceil(counts / max(1, counts.max()) * (len(_BARS) - 1)).astype(int)
+    return "".join(_BARS[h] for h in heights)
+
+
+def check_task(path: PathLike, task: str) -> list[str]:
+    """Problems of one task of a store, a line each; reads all of it.
+
+    Checked: files, shapes, checksums, finite numbers and terminations (`open_store` with `verify`), the range of
+    actions, episode lengths, the manifest's returns, and the task's sizes where it is one that this package knows.
+
+    Raises:
+        PWMError: there is no store, or it has no such task.
+    """
+    entries = {entry.id: entry for entry in read_manifest(path).tasks}
+    try:
+        store = open_store(path, [task], verify=True)
+    except PWMError as error:
+        if task not in entries:
+            raise
+        return [str(error)]
+    entry, data, where, problems = entries[task], store[task], f"{path}: task {task}", []
+    for first in range(0, len(data.actions), _ROWS):
+        beyond = np.abs(data.actions[first : first + _ROWS]).max(axis=1) > 1.0 + ACTION_TOLERANCE
+        if beyond.any():
+            row = first + int(beyond.argmax())
+            episode = int(np.searchsorted(data.offsets, row, side="right")) - 1
+            problems.append(f"{where}, episode {episode}: an action is outside [-1, 1]; scale it, or leave it out")
+            break
+    if data.lengths.max() > entry.episode_length:
+        problems.append(f"{where}: an episode has {data.lengths.max()} steps, more than {entry.episode_length}")
+    returns = store.returns(task)
+    found = {"mean": float(returns.mean()), "best10_mean": float(np.sort(returns)[-10:].mean())}
+    for name, value in found.items():
+        if not np.isclose(getattr(entry.returns, name), value, rtol=1e-4, atol=1e-3):
+            problems.append(f"{where}: returns.{name} is {getattr(entry.returns, name):g}, the data say {value:g}")
+    if task in list_tasks():
+        spec = get_task(task)
+        for name in ("observation_dim", "action_dim", "action_repeat"):
+            if getattr(spec, name) != getattr(entry, name):
+                problems.append(f"{where}: {name} is {getattr(entry, name)}, the task itself has {getattr(spec, name)}")
+    return problems
+
+
+def strays(path: PathLike) -> list[str]:
+    """Names in the store's folder that belong to nothing, such as the rest of an interrupted writing."""
+    manifest = read_manifest(path)
+    known = {MANIFEST} | {f"{entry.id}/{name}" for entry in manifest.tasks for name in entry.files}
+    arrays = {str(file.relative_to(path)) for file in Path(path).rglob("*.npy")}
+    return sorted(arrays - known)
