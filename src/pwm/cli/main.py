@@ -17,11 +17,11 @@ STARTED = time.perf_counter()
 
 COMMANDS = {
     "quickstart": "from data to evaluated policies and a report, all steps in one",
-    "data": "collect, import, inspect and change episode stores",
     "pretrain": "train one world model on all tasks of a dataset",
     "learn": "learn one policy per task inside a frozen world model",
     "evaluate": "measure a run's policies in the simulator",
     "report": "write a run's report, one HTML file",
+    "data": "collect, import, inspect and change episode stores",
     "doctor": "say what works on this machine, and how fast",
 }
 
