@@ -22,6 +22,8 @@ COMMANDS = {
     "evaluate": "measure a run's policies in the simulator",
     "report": "write a run's report, one HTML file",
     "data": "collect, import, inspect and change episode stores",
+    "import-model": "a checkpoint of TD-MPC2 or PWM as a run's world model",
+    "export-model": "a run's world model as a checkpoint that TD-MPC2 reads",
     "doctor": "say what works on this machine, and how fast",
 }
 
@@ -73,7 +75,7 @@ def _run(arguments: list[str]) -> int:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
         raise PWMError(f"{name}: no such command; {hint}")
-    return importlib.import_module(f"pwm.cli.{name}").main(arguments[1:])
+    return importlib.import_module(f"pwm.cli.{name.replace('-', '_')}").main(arguments[1:])
 
 
 if __name__ == "__main__":
