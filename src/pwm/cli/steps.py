@@ -62,7 +62,10 @@ def pretrain(
     done = _updates(checkpoint)
     if done:
         refuse_changes(out, settings)
-    known = "pretrain" in read_run_file(out).get("config", {})
+    before = read_run_file(out).get("config", {})
+    if "import" in before:
+        raise PWMError(f"{out}: has an imported world model; use another --out")
+    known = "pretrain" in before
     facts = {"command": command or _command(), "seed": seed, "data": _data(store), "tasks": _tasks(store)}
     record_step(out, "pretrain", settings, **facts)
     if known and done >= config.updates and weights.exists():

@@ -33,7 +33,9 @@ def compare(agent: Published, checkpoint, task: int, spec, steps: int = 4) -> No
         action[:, : spec.action_dim] = 2 * torch.rand(5, spec.action_dim, generator=generator) - 1
         logits = model.reward_logits(ours, action, context)
         torch.testing.assert_close(logits, agent.reward(theirs, action, task), **CLOSE)
-        torch.testing.assert_close(model.two_hot.decode(logits), two_hot_inv(agent.reward(theirs, action, task)), **CLOSE)
+        torch.testing.assert_close(
+            model.two_hot.decode(logits), two_hot_inv(agent.reward(theirs, action, task)), **CLOSE
+        )
         embedding = model.embedding[task].expand(5, -1)
         for name, x, expected in (
             ("policy", (ours, embedding), agent.policy(theirs, task)[None]),
@@ -45,9 +47,7 @@ def compare(agent: Published, checkpoint, task: int, spec, steps: int = 4) -> No
             torch.testing.assert_close(torch.stack(found), expected, **CLOSE)
         ours, theirs = model.step(ours, action, context), agent.next(theirs, action, task)
         if model.termination is not None:
-            torch.testing.assert_close(
-                model.termination_logit(ours, context), agent.termination(theirs, task), **CLOSE
-            )
+            torch.testing.assert_close(model.termination_logit(ours, context), agent.termination(theirs, task), **CLOSE)
 
 
 def layer_of(heads, name: str, i: int) -> list[torch.Tensor]:

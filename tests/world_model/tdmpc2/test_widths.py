@@ -64,7 +64,11 @@ TASKS = ["walker-run", "cup-catch", "cartpole-swingup"]
 @pytest.mark.parametrize(
     ("agent", "tasks", "message"),
     [
-        ({"tasks": 3}, [], "3 tasks, observations of width 24, actions of width 6 is no known task set; name its tasks"),
+        (
+            {"tasks": 3},
+            [],
+            "3 tasks, observations of width 24, actions of width 6 is no known task set; name its tasks",
+        ),
         ({"tasks": 0}, [], "1 task, observations of width 24"),
         ({"tasks": 3}, TASKS[:2], "has 3 tasks, but --task names 2"),
         ({"tasks": 3}, ["walker-run", "cup-catch", "no-such"], "unknown task 'no-such'"),

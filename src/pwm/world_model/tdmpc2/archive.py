@@ -37,7 +37,9 @@ def read_archive(path: PathLike) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise PWMError(f"{path}: holds more than tensors ({_culprit(error)}); refused, nothing in it was run") from error
+        raise PWMError(
+            f"{path}: holds more than tensors ({_culprit(error)}); refused, nothing in it was run"
+        ) from error
     except Exception as error:  # torch has many kinds for a damaged archive
         raise PWMError(f"{path}: cannot be read as tensors ({_line(error)}); it is damaged, copy it again") from error
 

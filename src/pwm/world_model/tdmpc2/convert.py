@@ -131,4 +131,3 @@ def _head(name: str, tensors: dict[str, Tensor]) -> Stack:
         prefix = f"{name}.{len(layers)}"
         layers.append(Layer(*(tensors.get(f"{prefix}.{part}") for part in ("weight", "bias", "gain", "shift"))))
     return tuple(layers)
-
