@@ -100,11 +100,15 @@ class SliceSampler:
             actions[:, columns, : source.action_dim] = source.actions[rows]
             rewards[:, columns], terminations[:, columns] = source.rewards[rows], source.terminations[rows]
         arrays = (observations, actions, rewards, terminations, tasks)
-        return SliceBatch(*(self._to_device(array) for array in arrays))
+        return SliceBatch(*(to_device(array, self.device) for array in arrays))
 
-    def _to_device(self, array: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+def to_device(array: np.ndarray, device: torch.device | str) -> torch.Tensor:
+    """The array as a tensor on a device; a GPU fetches it without the host waiting."""
+    tensor = torch.from_numpy(array)
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def split_episodes(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pwm.data.sampler import EARLY
+from pwm.data.sampler import EARLY, to_device
 from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 
@@ -65,7 +65,7 @@ class StartSource:
             row = data.offsets[episode] + (share * within * length).astype(np.int64).clip(max=length - 1)
             observations[members, :, : data.observation_dim] = data.observations[row + episode]
             actions[members, :, : data.action_dim] = data.actions[row]
-        return torch.from_numpy(observations).to(self.device), torch.from_numpy(actions).to(self.device)
+        return to_device(observations, self.device), to_device(actions, self.device)
 
 
 def _running_mass(store: EpisodeStore, task: str, weights: Mapping[str, np.ndarray] | None) -> np.ndarray:

@@ -74,6 +74,9 @@ class PolicyConfig:
     precision: Precision = "float32"
     """Number format of the matrix products; parameters, returns and sums stay float32. "auto" takes bfloat16 where the
     hardware multiplies it."""
+    cuda_graph: bool = False
+    """Whether a GPU runs each update as one recorded graph. The same arithmetic without launch after launch: for small
+    fleets. Elsewhere it changes nothing."""
     mask_actions: bool = True
     """Zero a task's padded action entries before they enter the model; the published code forgets to."""
 

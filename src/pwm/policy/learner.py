@@ -19,6 +19,7 @@ from pwm.policy.imagination import Rollout
 from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_loss, critic_targets
 from pwm.policy.optimisation import ReturnScale, average_into, clip_per_member, linear_decay
 from pwm.runtime import random
+from pwm.runtime.captured import CapturedStep, adam, set_rate
 from pwm.runtime.checkpoint import (
     check_same,
     digest,
@@ -33,7 +34,7 @@ from pwm.runtime.config import to_dict
 from pwm.runtime.files import PathLike
 from pwm.world_model.model import WorldModel
 
-_FREE = ("checkpoint_every", "log_every")
+_FREE = ("checkpoint_every", "log_every", "cuda_graph")
 _KIND = "policy checkpoint"
 _ROLES = ("actor", "critic", "noise", "starts", "shuffle", "good")
 
@@ -74,16 +75,22 @@ class FleetLearner:
         z = model.config.latent_dim
         self.actor = FleetActor(z, model.action_dim, config, keys[0]).to(device)
         self.critic = FleetCritic(z, config, keys[1]).to(device)
-        streams = (torch.tensor(k, device=device) for k in keys[2:])
+        # States are read on the host: their numbers are drawn there, so that no device has to be waited for.
+        homes = (device, "cpu", device, "cpu")
+        streams = (torch.tensor(k, device=home) for k, home in zip(keys[2:], homes, strict=True))
         self.noise_keys, self.start_keys, self.shuffle_keys, self.good_keys = streams
+        self.counter = torch.zeros((), dtype=torch.int64, device=device)
         for module in (model, self.actor, self.critic):
             set_precision(module, resolve_precision(config.precision, device))
         self.saved_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_critic = deepcopy(self.critic).requires_grad_(False)
         self.scale = ReturnScale(self.members, config.return_scale, config.return_scale_decay, device)
-        adam = {"betas": config.betas, "fused": True}
-        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_learning_rate, **adam)
-        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=config.critic_learning_rate, **adam)
+        rates = config.actor_learning_rate, config.critic_learning_rate
+        self.actor_optimiser, self.critic_optimiser = (
+            adam(module.parameters(), device, rate, betas=config.betas)
+            for module, rate in zip((self.actor, self.critic), rates, strict=True)
+        )
+        self._run = CapturedStep(self._phase, device, config.cuda_graph)
         rows = torch.tensor([model.index(task) for task in self.tasks], device=device)
         with torch.no_grad():
             self.context = model.task_contexts().select(rows).unsqueeze(1)
@@ -111,35 +118,42 @@ class FleetLearner:
         """
         config, step = self.config, self.updates - self.config.behaviour_updates
         if step < 0:
-            self._set_rates(config.behaviour_learning_rate, self.updates, config.behaviour_updates)
-            metrics = self._imitate()
+            self._prepare(config.behaviour_learning_rate, self.updates, config.behaviour_updates)
+            metrics = self._run("imitate", *self.good_states())
         else:
-            self._set_rates(config.actor_learning_rate, step, config.updates)
-            metrics = self._imagine(move_actor=step >= config.critic_warmup)
+            self._prepare(config.actor_learning_rate, step, config.updates)
+            metrics = self._run("imagine" if step >= config.critic_warmup else "judge", *self.batch())
         decay = min(config.actor_average, self.updates / (self.updates + 10.0))
         average_into(self.saved_actor.parameters(), self.actor.parameters(), decay)
         self.updates += 1
         return metrics
 
-    def _set_rates(self, actor_rate: float, step: int, total: int) -> None:
-        """Step sizes of update `step` of a phase of `total`."""
-        end = self.config.final_learning_rate
-        self.actor_optimiser.param_groups[0]["lr"] = linear_decay(actor_rate, end, step, total)
-        critic_rate = linear_decay(self.config.critic_learning_rate, end, step, total)
-        self.critic_optimiser.param_groups[0]["lr"] = critic_rate
+    def _phase(self, phase: str, *tensors: Tensor) -> dict[str, Tensor]:
+        """What a CUDA graph records of an update: nothing in here may wait for the device."""
+        if phase == "imitate":
+            return self._imitate(*tensors)
+        return self._imagine(PolicyBatch(*tensors), move_actor=phase == "imagine")
 
-    def _imitate(self) -> dict[str, Tensor]:
+    def _prepare(self, actor_rate: float, step: int, total: int) -> None:
+        """Step sizes of update `step` of a phase of `total`, and the number that its shuffles are drawn from."""
+        end = self.config.final_learning_rate
+        critic_rate = self.config.critic_learning_rate
+        set_rate(self.actor_optimiser.param_groups[0], linear_decay(actor_rate, end, step, total))
+        set_rate(self.critic_optimiser.param_groups[0], linear_decay(critic_rate, end, step, total))
+        self.counter.fill_(self.updates)
+
+    def _imitate(self, observations: Tensor, actions: Tensor) -> dict[str, Tensor]:
         """One step of the anchor alone."""
-        loss = behaviour_loss(self.actor, self.model, self.context, *self.good_states())
+        loss = behaviour_loss(self.actor, self.model, self.context, observations, actions)
         norms = self._step(self.actor_optimiser, loss, self.config.actor_grad_norm, unused=True)
         return {"behaviour_loss": loss.detach(), "actor_grad_norm": norms}
 
-    def _imagine(self, move_actor: bool) -> dict[str, Tensor]:
+    def _imagine(self, batch: PolicyBatch, move_actor: bool) -> dict[str, Tensor]:
         """One step of the actor through an imagined rollout, and the critics' fit to it."""
         config = self.config
         judge = self.target_critic if config.critic_average > 0.0 else self.critic.requires_grad_(False)
         with torch.set_grad_enabled(move_actor):
-            terms = actor_loss(self.actor, judge, self.model, self.context, self.batch(), self.scale.std(), config)
+            terms = actor_loss(self.actor, judge, self.model, self.context, batch, self.scale.std(), config)
         self.critic.requires_grad_(True)
         norms = torch.zeros(self.members, device=terms.loss.device)
         if move_actor:
@@ -197,7 +211,7 @@ class FleetLearner:
             counts = alive(rollout.continues).transpose(0, 1).reshape(members, rows)
         loss = torch.zeros(members, device=y.device)
         for i in range(config.critic_passes):
-            draw = random.uniform(self.shuffle_keys, self.updates * config.critic_passes + i, (rows,))
+            draw = random.uniform(self.shuffle_keys, self.counter * config.critic_passes + i, (rows,))
             for part in draw.argsort(dim=1).chunk(config.critic_splits, dim=1):
                 picked = x.gather(1, part.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
                 weights = None if counts is None else counts.gather(1, part)

@@ -74,6 +74,9 @@ class PretrainConfig:
     precision: Precision = "float32"
     """Number format of the matrix products; parameters and sums stay float32. "auto" takes bfloat16 where the hardware
     multiplies it."""
+    cuda_graph: bool = False
+    """Whether a GPU runs each update as one recorded graph. The same arithmetic without launch after launch: for small
+    models. Elsewhere it changes nothing."""
     micro_batch: int | None = None
     """Slices that pass through the model at once; a larger batch goes through in parts whose gradients add up to the
     batch's own, up to rounding. None takes the whole batch. Meant for memory, as is the next one."""

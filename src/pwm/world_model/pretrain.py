@@ -13,6 +13,7 @@ from torch import Tensor
 from pwm.data.sampler import SliceBatch, SliceSampler, split_episodes
 from pwm.data.store import EpisodeStore
 from pwm.nn.products import resolve_precision, set_precision
+from pwm.runtime.captured import CapturedStep, adam, set_rate
 from pwm.runtime.checkpoint import (
     check_same,
     load_module,
@@ -77,7 +78,8 @@ class Pretrainer:
         named = list(self.model.named_parameters())
         encoder = [p for name, p in named if name.startswith("encoder.")]
         groups = [{"params": encoder}, {"params": [p for name, p in named if not name.startswith("encoder.")]}]
-        self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
+        self.optimiser = adam(groups, device, config.learning_rate)
+        self._run = CapturedStep(self._step, device, config.cuda_graph)
         self.updates = 0
 
     def learning_rate(self, step: int) -> float:
@@ -96,12 +98,17 @@ class Pretrainer:
         config = self.config
         rate = self.learning_rate(self.updates)
         for group, factor in zip(self.optimiser.param_groups, (config.encoder_scale, 1.0), strict=True):
-            group["lr"] = rate * factor
-        losses = self.backward(self.sampler(self.updates).sample(self.updates))
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_norm)
+            set_rate(group, rate * factor)
+        values = self._run("update", *self.sampler(self.updates).sample(self.updates))
+        self.updates += 1
+        return values
+
+    def _step(self, _: str, *batch: Tensor) -> dict[str, Tensor]:
+        """What a CUDA graph records of an update: nothing in here may wait for the device."""
+        losses = self.backward(SliceBatch(*batch))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
         self.optimiser.step()
         self.model.project_embedding()
-        self.updates += 1
         return losses | {"grad_norm": norm}
 
     def backward(self, batch: SliceBatch) -> dict[str, Tensor]:

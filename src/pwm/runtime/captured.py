@@ -1,0 +1,95 @@
+"""An update as one CUDA graph: recorded once and replayed, without a launch per operation or a wait in between.
+
+Small updates on a GPU cost what their thousands of kernel launches cost. What is to be recorded must keep to rules: its
+tensors stay where they are and keep their shapes, it reads nothing back to the host, and what changes from one update
+to the next (batch, step sizes, counters) lives in tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_WARM_UP = 3  # updates run as they are before one is recorded: allocators, libraries and Adam's state settle
+Outputs = dict[str, Tensor]
+
+
+class CapturedStep:
+    """Runs `step(kind, *tensors)`, which changes parameters in place and returns named tensors.
+
+    On a CUDA device the first three calls of a kind and of its shapes run as they are, as true updates; the next one is
+    recorded, and every one after it is a copy of the inputs and a replay. Elsewhere every call copies its inputs to the
+    same place and runs the step, so that a CPU can test all but the recording. Only the latest recording is kept.
+
+    Args:
+        step: a function of tensors (or None), which must obey the rules in this module's docstring.
+        device: where it runs.
+        enabled: False calls the step directly.
+
+    What a call returns is overwritten by the next call: read it before.
+    """
+
+    def __init__(self, step: Callable[..., Outputs], device: torch.device | str, enabled: bool = True) -> None:
+        self.step, self.device, self.enabled = step, torch.device(device), enabled
+        self._kind: Hashable = None
+        self._calls = 0
+        self._inputs: list[Tensor | None] = []
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._outputs: Outputs = {}
+        cuda = enabled and self.device.type == "cuda"
+        self._stream = torch.cuda.Stream(self.device) if cuda else None
+
+    def __call__(self, kind: Hashable, *tensors: Tensor | None) -> Outputs:
+        if not self.enabled:
+            return self.step(kind, *tensors)
+        key = (kind, *(None if x is None else (tuple(x.shape), x.dtype) for x in tensors))
+        if key != self._kind:
+            self._kind, self._calls = key, 0
+            self._graph, self._outputs = None, {}  # frees its memory before the next one takes any
+            self._inputs = [None if x is None else torch.empty_like(x) for x in tensors]
+        for place, x in zip(self._inputs, tensors, strict=True):
+            if place is not None and x is not None:
+                place.copy_(x, non_blocking=True)
+        self._calls += 1
+        if self._stream is None:
+            return self.step(kind, *self._inputs)
+        if self._calls <= _WARM_UP:
+            return self._aside(kind)
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._outputs = self.step(kind, *self._inputs)
+        self._graph.replay()
+        return self._outputs
+
+    def _aside(self, kind: Hashable) -> Outputs:
+        """One call on a side stream, as recording wants its warm-up."""
+        assert self._stream is not None
+        main = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(main)
+        with torch.cuda.stream(self._stream):
+            outputs = self.step(kind, *self._inputs)
+        main.wait_stream(self._stream)
+        return outputs
+
+
+def adam(groups: Iterable[Any], device: torch.device | str, rate: float, **options: Any) -> torch.optim.Adam:
+    """Fused Adam over `groups` (of parameters, or {"params": ...}); on CUDA it can be recorded and its step size moves
+    by `set_rate` without a new recording."""
+    listed = list(groups)
+    cuda = torch.device(device).type == "cuda"
+    named = listed if listed and isinstance(listed[0], dict) else [{"params": listed}]
+    if cuda:  # a tensor of its own for each group
+        named = [group | {"lr": torch.tensor(rate, device=device)} for group in named]
+    return torch.optim.Adam(named, lr=rate, fused=True, capturable=cuda, **options)
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set the step size of one of an optimiser's `param_groups`."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
