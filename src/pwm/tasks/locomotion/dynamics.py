@@ -5,7 +5,8 @@ Newton's own Featherstone kernels in a sequence of our own, because the stock so
 * `eval_rigid_tau` overwrites the external wrenches that it reads, and its adjoint then replays the overwritten ones. It
   gets a copy here, and the tape restores the copy before the adjoint.
 * The stock solver has one mass matrix for all substeps of a tape. Here every update has its own.
-* The dense products for the mass matrix take most of the stock step. Here it is summed over (link, ancestor) pairs.
+* The dense products for the mass matrix and the 6 x 6 inertias take most of the stock step. Here the mass matrix comes
+  from the composite rigid body algorithm, and inertias are kept as mass, moment and 3 x 3 inertia (`kernels.py`).
 * Contact and limits have no force that jumps (`kernels.py`, `robot.py`).
 
 The velocity of a free joint stays in Newton's internal convention within the substeps.
@@ -33,16 +34,27 @@ class _Substep:
     body_qd: wp.array
     subspace: wp.array
     origin: wp.array
-    inertia: wp.array
     velocity: wp.array
-    bias: wp.array
     acceleration: wp.array
+    bias: wp.array
+    moment: wp.array
+    inertia: wp.array
     wrench: wp.array
     wrench_used: wp.array
     wrench_children: wp.array
     tau: wp.array
     qdd: wp.array
     scratch: wp.array
+
+
+@dataclass
+class _MassMatrix:
+    """One update: the matrix, its Cholesky factor, and what it is made of."""
+
+    matrix: wp.array
+    factor: wp.array
+    moment: wp.array
+    inertia: wp.array
 
 
 class Dynamics:
@@ -64,12 +76,11 @@ class Dynamics:
 
     def _constants(self, contacts: ContactPoints) -> None:
         model, device = self.model, self.device
-        self.body_inertia = wp.zeros(model.body_count, dtype=wp.spatial_matrix, device=device)
         self.body_com_local = wp.zeros(model.body_count, dtype=wp.transform, device=device)
-        inputs = [model.body_inertia, model.body_mass]
-        self._run(featherstone.compute_spatial_inertia, model.body_count, inputs, [self.body_inertia])
         self._run(featherstone.compute_com_transforms, model.body_count, [model.body_com], [self.body_com_local])
-        self.pairs = [wp.array(part, dtype=int, device=device) for part in _ancestor_pairs(model, self.worlds)]
+        rows, mass = _rows(model, self.worlds)
+        self.rows = [wp.array(part, dtype=int, device=device) for part in rows]
+        self.mass_sum = wp.array(mass, dtype=float, device=device)
         size = self.qd_size
         self.matrix_start = wp.array(np.arange(self.worlds) * size * size, dtype=int, device=device)
         self.matrix_rows = wp.array(np.full(self.worlds, size), dtype=int, device=device)
@@ -98,10 +109,11 @@ class Dynamics:
                 body_qd=zeros(bodies, spatial),
                 subspace=zeros(dofs, spatial),
                 origin=zeros(bodies, wp.vec3),
-                inertia=zeros(bodies, wp.spatial_matrix),
                 velocity=zeros(bodies, spatial),
-                bias=zeros(bodies, spatial),
                 acceleration=zeros(bodies, spatial),
+                bias=zeros(bodies, spatial),
+                moment=zeros(bodies, wp.vec3),
+                inertia=zeros(bodies, wp.mat33),
                 wrench=zeros(bodies, spatial),
                 wrench_used=zeros(bodies, spatial),
                 wrench_children=zeros(bodies, spatial),
@@ -114,7 +126,10 @@ class Dynamics:
         self.body_q_out, self.body_com_q_out = zeros(bodies, transform), zeros(bodies, transform)
         entries = self.worlds * self.qd_size**2
         updates = math.ceil(steps / self.physics.mass_matrix_every)
-        self.matrices = [(zeros(entries), zeros(entries)) for _ in range(updates)]
+        self.matrices = [
+            _MassMatrix(zeros(entries), zeros(entries), zeros(bodies, wp.vec3), zeros(bodies, wp.mat33))
+            for _ in range(updates)
+        ]
 
     def launch(self, tape: wp.Tape | None = None) -> None:
         """Launches the whole step. `tape` is the tape that is recording, if one is."""
@@ -159,11 +174,11 @@ class Dynamics:
 
     def _motion(self, q: wp.array, qd: wp.array, substep: _Substep) -> None:
         m, s = self.model, substep
-        inputs = [None, m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
-        inputs += [m.joint_q_start, m.joint_qd_start, q, qd, None, m.joint_axis, m.joint_dof_dim, self.body_inertia]
-        inputs += [s.body_q, s.body_com_q, m.joint_X_p, m.body_world, m.gravity]
-        outputs = [s.body_qd, s.subspace, s.origin, s.inertia, s.velocity, s.bias, s.acceleration]
-        self._run(featherstone.eval_rigid_id, self.worlds, inputs, outputs)
+        inputs = [m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
+        inputs += [m.joint_q_start, m.joint_qd_start, m.joint_dof_dim, m.joint_axis, m.joint_X_p]
+        inputs += [m.body_mass, m.body_inertia, m.gravity, q, qd, s.body_q, s.body_com_q]
+        outputs = [s.body_qd, s.subspace, s.origin, s.velocity, s.acceleration, s.bias, s.moment, s.inertia]
+        self._run(kernels.motion, self.worlds, inputs, outputs)
 
     def _forces(self, q: wp.array, qd: wp.array, substep: _Substep, tape: wp.Tape | None) -> None:
         m, s, contact = self.model, substep, self.physics.contact
@@ -187,15 +202,19 @@ class Dynamics:
 
     def _solve(self, i: int, substep: _Substep) -> None:
         m, s, every = self.model, substep, self.physics.mass_matrix_every
-        matrix, factor = self.matrices[i // every]
+        mass = self.matrices[i // every]
         if i % every == 0:
-            matrix.zero_()
-            inputs = [self.bodies, self.qd_size, *self.pairs, s.subspace, s.inertia]
-            self._run(kernels.mass_matrix, (self.worlds, len(self.pairs[0])), inputs, [matrix])
-            inputs = [self.matrix_start, self.matrix_rows, self.dof_start, matrix, m.joint_armature]
-            self._run(featherstone.eval_dense_cholesky_batched, self.worlds, inputs, [factor])
-        inputs = [self.matrix_start, self.matrix_rows, self.dof_start, matrix, factor, s.tau]
-        self._run(featherstone.eval_dense_solve_batched, self.worlds, inputs, [s.qdd, s.scratch])
+            mass.moment.zero_()
+            mass.inertia.zero_()
+            inputs = [m.articulation_start, m.articulation_end, m.joint_parent, m.joint_child, s.moment, s.inertia]
+            self._run(kernels.composite, self.worlds, inputs, [mass.moment, mass.inertia])
+            inputs = [self.bodies, self.qd_size, *self.rows, self.mass_sum, mass.moment, mass.inertia, s.subspace]
+            self._run(kernels.mass_matrix, (self.worlds, self.qd_size), inputs, [mass.matrix])
+            inputs = [self.matrix_start, self.matrix_rows, self.dof_start, mass.matrix, m.joint_armature, mass.factor]
+            factorise = featherstone.eval_dense_cholesky_batched
+            wp.launch(factorise, self.worlds, inputs, device=self.device, record_tape=False)
+        inputs = [self.qd_size, mass.matrix, mass.factor, s.tau]
+        self._run(kernels.solve, self.worlds, inputs, [s.qdd, s.scratch])
 
     def _integrate(self, i: int, substep: _Substep) -> None:
         m = self.model
@@ -205,23 +224,27 @@ class Dynamics:
         self._run(featherstone.integrate_generalized_joints, m.joint_count, inputs, [self.q[i + 1], self.qd[i + 1]])
 
 
-def _ancestor_pairs(model: newton.Model, worlds: int) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
-    """Of one world, for `kernels.mass_matrix`: body and dof of each pair, start and end of its path, and all paths."""
-    ancestor, child = model.joint_ancestor.numpy(), model.joint_child.numpy()
+def _rows(model: newton.Model, worlds: int) -> tuple[tuple[list[int], ...], np.ndarray]:
+    """Of one world, for `kernels.mass_matrix`: (body, start and end of path per row, all paths), carried mass."""
+    ancestor, parent, child = (a.numpy() for a in (model.joint_ancestor, model.joint_parent, model.joint_child))
     start = model.joint_qd_start.numpy()
+    joints = model.joint_count // worlds
+    mass = model.body_mass.numpy()[: model.body_count // worlds].copy()
+    for joint in reversed(range(joints)):
+        if parent[joint] >= 0:
+            mass[parent[joint]] += mass[child[joint]]
     body: list[int] = []
-    dof: list[int] = []
     first: list[int] = []
     last: list[int] = []
     paths: list[int] = []
-    for joint in range(model.joint_count // worlds):
-        path, link = [], joint
+    for joint in range(joints):
+        above, link = [], ancestor[joint]
         while link != -1:
-            path += range(start[link], start[link + 1])
+            above += range(start[link], start[link + 1])
             link = ancestor[link]
-        body += [int(child[joint])] * len(path)
-        dof += path
-        first += [len(paths)] * len(path)
-        paths += path
-        last += [len(paths)] * len(path)
-    return body, dof, first, last, paths
+        for dof in range(start[joint], start[joint + 1]):
+            body.append(int(child[joint]))
+            first.append(len(paths))
+            paths += [*range(start[joint], dof + 1), *above]
+            last.append(len(paths))
+    return (body, first, last, paths), mass

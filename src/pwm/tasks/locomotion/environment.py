@@ -169,7 +169,7 @@ def make_locomotion(
     device: str | torch.device = "cpu",
     seed: int = 0,
     *,
-    preset: str = "default",
+    preset: str = "exact",
     mass_matrix_every: int | None = None,
     contact_stiffness: float | None = None,
     substeps: int | None = None,
@@ -180,7 +180,7 @@ def make_locomotion(
 ) -> LocomotionEnv:
     """A differentiable vector environment of the task of that name (`catalogue.task_names()`).
 
-    preset             "default", "exact" or "paper": how often the mass matrix is updated (`catalogue.find_task`)
+    preset             "exact" or "paper": how often the mass matrix is updated (`catalogue.find_task`)
     mass_matrix_every  substeps between its updates, in place of the preset's
     contact_stiffness  N/m, in place of the task's (the paper's Figure 7 multiplies Hopper's)
     substeps           per environment step of 1/60 s, in place of the task's; with few, gradients explode

@@ -1,11 +1,11 @@
-"""Warp kernels of our own: contact with the ground, muscles, and the mass matrix. One world is one robot.
+"""Warp kernels of our own: motion, mass matrix, and contact with the ground. One world is one robot.
 
 Arrays over bodies and dofs of all worlds are flat: world w's body b is entry w * bodies + b.
 """
 
 from __future__ import annotations
 
-from pwm.tasks.locomotion.newton_kernels import wp
+from pwm.tasks.locomotion.newton_kernels import featherstone, newton, wp
 
 
 @wp.kernel
@@ -52,26 +52,197 @@ def ground_contact(
 
 
 @wp.kernel
+def motion(
+    first: wp.array[int],
+    last: wp.array[int],
+    joint_type: wp.array[int],
+    joint_parent: wp.array[int],
+    joint_child: wp.array[int],
+    joint_q_start: wp.array[int],
+    joint_qd_start: wp.array[int],
+    joint_dof_dim: wp.array2d[int],
+    joint_axis: wp.array[wp.vec3],
+    joint_pose: wp.array[wp.transform],
+    mass: wp.array[float],
+    inertia: wp.array[wp.mat33],
+    gravity: wp.array[wp.vec3],
+    q: wp.array[float],
+    qd: wp.array[float],
+    body_q: wp.array[wp.transform],
+    body_com_q: wp.array[wp.transform],
+    body_qd: wp.array[wp.spatial_vector],
+    subspace: wp.array[wp.spatial_vector],
+    origin: wp.array[wp.vec3],
+    velocity: wp.array[wp.spatial_vector],
+    acceleration: wp.array[wp.spatial_vector],
+    bias: wp.array[wp.spatial_vector],
+    moment: wp.array[wp.vec3],
+    inertia_world: wp.array[wp.mat33],
+):
+    """Recursive Newton-Euler pass from the root outwards, at zero joint acceleration; one thread per robot.
+
+    The same results as Newton's `eval_rigid_id`, without its 6 x 6 inertias, whose products and their adjoints are most
+    of the stock step. Spatial vectors (linear, angular) are taken at the root's centre of mass where the root floats.
+
+    Writes twist at the COM, motion subspace, that origin, spatial velocity and acceleration, the force (with gravity)
+    that the motion needs, and of each body mass x COM and the inertia about the origin.
+    """
+    robot = wp.tid()
+    start = first[robot]
+    at = wp.vec3()
+    if joint_type[start] == newton.JointType.FREE:
+        at = wp.transform_get_translation(body_com_q[joint_child[start]])
+    for i in range(start, last[robot]):
+        child = joint_child[i]
+        parent = joint_parent[i]
+        anchor = joint_pose[i]
+        velocity_in = wp.spatial_vector()
+        acceleration_in = wp.spatial_vector()
+        if parent >= 0:
+            anchor = body_q[parent] * anchor
+            velocity_in = velocity[parent]
+            acceleration_in = acceleration[parent]
+        anchor_here = wp.transform(wp.transform_get_translation(anchor) - at, wp.transform_get_rotation(anchor))
+        joint_velocity, apparent = featherstone.jcalc_motion(
+            joint_type[i],
+            joint_axis,
+            q,
+            joint_dof_dim[i, 0],
+            joint_dof_dim[i, 1],
+            anchor_here,
+            qd,
+            joint_q_start[i],
+            joint_qd_start[i],
+            subspace,
+        )
+        v = velocity_in + joint_velocity
+        a = acceleration_in + featherstone.spatial_cross(v, joint_velocity) + apparent
+        w = wp.spatial_bottom(v)
+        alpha = wp.spatial_bottom(a)
+        com = wp.transform_get_translation(body_com_q[child]) - at
+        rotation = wp.quat_to_matrix(wp.transform_get_rotation(body_com_q[child]))
+        spin = rotation @ inertia[child] @ wp.transpose(rotation)
+        m = mass[child]
+        com_velocity = wp.spatial_top(v) + wp.cross(w, com)
+        com_acceleration = wp.spatial_top(a) + wp.cross(alpha, com) + wp.cross(w, com_velocity)
+        force = m * (com_acceleration - gravity[0])
+        torque = spin * alpha + wp.cross(w, spin * w) + wp.cross(com, force)
+        origin[child] = at
+        velocity[child] = v
+        acceleration[child] = a
+        body_qd[child] = wp.spatial_vector(com_velocity, w)
+        bias[child] = wp.spatial_vector(force, torque)
+        moment[child] = m * com
+        inertia_world[child] = spin + m * (wp.dot(com, com) * wp.identity(n=3, dtype=float) - wp.outer(com, com))
+
+
+@wp.kernel
+def composite(
+    first: wp.array[int],
+    last: wp.array[int],
+    joint_parent: wp.array[int],
+    joint_child: wp.array[int],
+    moment: wp.array[wp.vec3],
+    inertia: wp.array[wp.mat33],
+    moment_sum: wp.array[wp.vec3],
+    inertia_sum: wp.array[wp.mat33],
+):
+    """Adds up each body's moment and inertia with those of everything that it carries; sums must start at zero."""
+    robot = wp.tid()
+    start = first[robot]
+    count = last[robot] - start
+    for k in range(count):
+        i = start + count - 1 - k
+        child = joint_child[i]
+        parent = joint_parent[i]
+        wp.atomic_add(moment_sum, child, moment[child])
+        wp.atomic_add(inertia_sum, child, inertia[child])
+        if parent >= 0:
+            wp.atomic_add(moment_sum, parent, moment_sum[child])
+            wp.atomic_add(inertia_sum, parent, inertia_sum[child])
+
+
+@wp.kernel
 def mass_matrix(
     bodies: int,
     dofs: int,
-    pair_body: wp.array[int],
-    pair_dof: wp.array[int],
+    row_body: wp.array[int],
     path_start: wp.array[int],
     path_end: wp.array[int],
     path: wp.array[int],
+    mass_sum: wp.array[float],
+    moment_sum: wp.array[wp.vec3],
+    inertia_sum: wp.array[wp.mat33],
     subspace: wp.array[wp.spatial_vector],
-    inertia: wp.array[wp.spatial_matrix],
     matrix: wp.array[float],
 ):
-    """Adds one (link, dof on the link's path to the root) pair's row to the mass matrix H = sum over links S^T I S.
+    """One row of the mass matrix, and the column that mirrors it (composite rigid body algorithm).
 
-    `path[path_start:path_end]` are the dofs on the path. Entries off the paths are zero and never touched.
+    `path[path_start:path_end]` are the dofs from this one to the root, itself included and no later dof of its joint.
+    Entries off the paths are zero and never touched.
     """
-    world, i = wp.tid()
-    row = pair_dof[i]
-    momentum = inertia[world * bodies + pair_body[i]] * subspace[world * dofs + row]
-    base = (world * dofs + row) * dofs
-    for k in range(path_start[i], path_end[i]):
+    world, row = wp.tid()
+    body = row_body[row]
+    carried = world * bodies + body
+    moving = subspace[world * dofs + row]
+    v = wp.spatial_top(moving)
+    w = wp.spatial_bottom(moving)
+    h = moment_sum[carried]
+    linear = mass_sum[body] * v + wp.cross(w, h)
+    angular = inertia_sum[carried] * w + wp.cross(h, v)
+    momentum = wp.spatial_vector(linear, angular)
+    base = world * dofs * dofs
+    for k in range(path_start[row], path_end[row]):
         column = path[k]
-        wp.atomic_add(matrix, base + column, wp.dot(momentum, subspace[world * dofs + column]))
+        entry = wp.dot(momentum, subspace[world * dofs + column])
+        matrix[base + row * dofs + column] = entry
+        if column != row:
+            matrix[base + column * dofs + row] = entry
+
+
+@wp.func
+def solve_row(
+    n: int,
+    matrix_start: int,
+    start: int,
+    matrix: wp.array[float],
+    factor: wp.array[float],
+    tau: wp.array[float],
+    qdd: wp.array[float],
+    scratch: wp.array[float],
+):
+    featherstone.dense_subs(n, matrix_start, start, factor, tau, qdd)
+
+
+@wp.func_grad(solve_row)
+def adjoint_solve_row(
+    n: int,
+    matrix_start: int,
+    start: int,
+    matrix: wp.array[float],
+    factor: wp.array[float],
+    tau: wp.array[float],
+    qdd: wp.array[float],
+    scratch: wp.array[float],
+):
+    # With x = H^-1 b: b* = H^-1 x*, and H* = -b* x^T.
+    featherstone.dense_subs(n, matrix_start, start, factor, wp.adjoint[qdd], scratch)
+    for i in range(n):
+        gradient = scratch[start + i]
+        wp.adjoint[tau][start + i] += gradient
+        for j in range(n):
+            wp.adjoint[matrix][matrix_start + i * n + j] -= gradient * qdd[start + j]
+
+
+@wp.kernel
+def solve(
+    n: int,
+    matrix: wp.array[float],
+    factor: wp.array[float],
+    tau: wp.array[float],
+    qdd: wp.array[float],
+    scratch: wp.array[float],
+):
+    """Accelerations from forces, given the mass matrix and its Cholesky factor; gradients flow to forces and matrix."""
+    robot = wp.tid()
+    solve_row(n, robot * n * n, robot * n, matrix, factor, tau, qdd, scratch)
