@@ -247,6 +247,39 @@ def test_success_stands_beside_the_return(run, tasks):
     assert line["success"] == 1.0
 
 
+def test_success_at_any_step_stands_beside_that_at_the_last(run, toy_spec, monkeypatch):
+    spec = toy_spec("toy-even", 2, 1, 4, reports_success=True)  # it holds at odd steps, and the last is the fourth
+    monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec})
+    save_policy(run, spec, 0)
+    results = evaluate_run(run, 2, film_seconds=0)
+    entry = results["tasks"]["toy-even"]
+    assert (entry["policy_success_mean"], entry["policy_success_any_mean"]) == (0.0, 1.0)
+    assert (entry["random_success_mean"], entry["random_success_any_mean"]) == (0.0, 1.0)
+    assert entry["policies"]["0"]["success_any"] == [1.0, 1.0] and entry["policies"]["0"]["lengths"] == [4, 4]
+    assert results["aggregate"]["normalised"]["toy-even"]["runs"] == {"0": 0.0}  # the last step counts
+    assert "toy-a, toy-b" in results["aggregate"]["notes"][0]  # have no common scale
+    [line] = [line for line in read_metrics(run) if line.get("task") == "toy-even"]
+    assert (line["success"], line["success_any"]) == (0.0, 1.0)
+
+
+def test_results_of_an_earlier_version_are_not_measured_again(run, tasks, capsys):
+    save_policy(run, tasks[0]["toy-s"], 0)
+    evaluate_run(run, 2, film_seconds=0)
+    path = run / "results.json"
+    old = json.loads(path.read_text())
+    for scores in [*old["random"].values(), *(p for t in old["tasks"].values() for p in t["policies"].values())]:
+        for name in ("lengths", "success_any"):
+            scores.pop(name, None)
+    del old["aggregate"]
+    path.write_text(json.dumps(old))
+    count = len(tasks[1])
+    results = evaluate_run(run, 2, film_seconds=0)
+    assert len(tasks[1]) == count and "skipped 3 of 3 policies" in capsys.readouterr().out
+    entry = results["tasks"]["toy-s"]
+    assert entry["policy_success_mean"] == 1.0 and "policy_success_any_mean" not in entry
+    assert results["aggregate"]["tasks"] == ["toy-s"]
+
+
 def test_metrics_lines(run):
     results = evaluate_run(run, 2, film_seconds=0)
     lines = [line for line in read_metrics(run) if line["phase"] == "evaluation"]
@@ -291,6 +324,7 @@ def test_why_there_is_no_film(run, tasks, monkeypatch):
         '{"tasks": {"a": {"policies": {"0": {"returns": [1.0]}}}, "b": 1}, "random": {}, "episodes": 2, "seed": 0}',
         '{"tasks": {}, "random": {"toy-a": {"returns": [1.0, null]}}, "episodes": 2, "seed": 0}',
         '{"tasks": {}, "random": {"toy-a": {"returns": [1, 2], "success": [1]}}, "episodes": 2, "seed": 0}',
+        '{"tasks": {}, "random": {"toy-a": {"returns": [1, 2], "lengths": ["6", 6]}}, "episodes": 2, "seed": 0}',
     ],
 )
 def test_damaged_results(run, text):

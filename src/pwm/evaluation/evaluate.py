@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pwm.data.store import open_store
+from pwm.evaluation.aggregate import aggregate
 from pwm.evaluation.environments import Table
 from pwm.evaluation.film import write_film
 from pwm.evaluation.random_policy import RandomPolicy
@@ -79,7 +80,7 @@ def evaluate_run(
     evaluation.measure(workers)
     if film_seconds > 0:
         evaluation.film(film_seconds)
-    evaluation.save()
+    evaluation.save(finished=True)
     return evaluation.results
 
 
@@ -155,9 +156,9 @@ class _Evaluation:
                 self.save()
                 bar.advance(1)
 
-    def save(self) -> None:
-        """Write results.json with everything measured so far."""
-        tasks = {}
+    def save(self, finished: bool = False) -> None:
+        """Write results.json with everything measured so far; the aggregate of all tasks comes when all is there."""
+        tasks, played = {}, {}
         for task in self.specs:
             policies = {str(s): self.scores[t, s] for t, s in sorted(self.scores) if t == task}
             if policies:
@@ -165,7 +166,11 @@ class _Evaluation:
                 film = {name: before[name] for name in ("film", "film_note") if before.get(name)}
                 facts = {"episodes": len(self.seeds), "seed": self.results["seed"], "score": self.specs[task].score}
                 tasks[task] = task_entry(policies, self.random[task], self.seeds) | self.data[task] | facts | film
+                played[task] = policies
         self.results |= {"wall_seconds": self.clock.wall_seconds(), "random": self.random, "tasks": tasks}
+        self.results.pop("aggregate", None)
+        if finished:
+            self.results["aggregate"] = aggregate(self.specs, played)
         write_json(results_path(self.run), self.results)
 
     def _play(
@@ -187,7 +192,8 @@ class _Evaluation:
             first += seeds.shape[1]
             done += max(spec.episode_length for spec in specs)
             bar.advance(begin + done - bar.done)  # where all episodes ended early
-        scores: list[Scores] = [{"returns": x.tolist()} for x in np.concatenate([p.returns for p in parts], axis=1)]
+        returns, lengths = (np.concatenate([getattr(p, x) for p in parts], axis=1) for x in ("returns", "lengths"))
+        scores: list[Scores] = [{"returns": a.tolist(), "lengths": b.tolist()} for a, b in zip(returns, lengths)]
         for name in ("success", "success_any"):
             for n, own in enumerate(scores):
                 reported = [rows[n] for part in parts if (rows := getattr(part, name)) is not None]
@@ -215,8 +221,7 @@ class _Evaluation:
         self.scores[task, seed] = {"sha256": member.digest, "mean": float(np.mean(scores["returns"]))} | scores
         values = {"return": float(np.mean(scores["returns"]))}
         values["random_return"] = float(np.mean(self.random[task]["returns"]))
-        if "success" in scores:
-            values["success"] = float(np.mean(scores["success"]))
+        values |= {name: float(np.mean(scores[name])) for name in ("success", "success_any") if name in scores}
         log.write("evaluation", updates, values, task, seed)
 
     def _film_path(self, task: str) -> Path:

@@ -14,7 +14,9 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json
 
 Scores = dict[str, Any]
-"""What one policy got: "returns" [episodes], and "success" [episodes] (last step) where the task reports it."""
+"""What one policy got, each [episodes]: "returns", "lengths" (agent steps), and where the task reports it "success" (at
+the last step) and "success_any" (at any step). Results of earlier versions have neither lengths nor success_any."""
+OPTIONAL = ("success", "success_any", "lengths")
 
 
 def results_path(run: PathLike) -> Path:
@@ -56,8 +58,8 @@ def _good(scores: Any, episodes: int) -> bool:
     """Whether these are scores of that many episodes."""
     if not isinstance(scores, dict):
         return False
-    for name in ("returns", "success"):
-        values = scores.get(name, [0.0] * episodes if name == "success" else None)
+    for name in ("returns", *OPTIONAL):
+        values = scores.get(name, [0.0] * episodes if name in OPTIONAL else None)
         if not isinstance(values, list) or len(values) != episodes:
             return False
         if not all(type(x) in (int, float) and math.isfinite(x) for x in values):
@@ -68,16 +70,17 @@ def _good(scores: Any, episodes: int) -> bool:
 def task_entry(policies: dict[str, Scores], random: Scores, episode_seeds: Sequence[int]) -> dict[str, Any]:
     """One task's part of results.json, from the scores of its policies (by seed) and of random actions.
 
-    "policy_mean" and its interval are over all policies and episodes together; "success" stands beside the returns.
+    "policy_mean" and its interval are over all policies and episodes together; success stands beside the returns.
     """
     entry: dict[str, Any] = {}
-    for name, key in (("returns", "policy"), ("success", "policy_success")):
+    for name, key in (("returns", "policy"), ("success", "policy_success"), ("success_any", "policy_success_any")):
         if all(name in scores for scores in policies.values()):
             table = np.array([scores[name] for scores in policies.values()])
             entry |= {f"{key}_mean": float(table.mean()), f"{key}_ci": list(interval(table))}
     entry["random_mean"] = float(np.mean(random["returns"]))
-    if "success" in random:
-        entry["random_success_mean"] = float(np.mean(random["success"]))
+    for name in ("success", "success_any"):
+        if name in random:
+            entry[f"random_{name}_mean"] = float(np.mean(random[name]))
     entry["policy_returns"] = [x for scores in policies.values() for x in scores["returns"]]
     return entry | {"episode_seeds": list(episode_seeds), "policies": policies}
 
