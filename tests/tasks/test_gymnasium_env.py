@@ -91,9 +91,10 @@ def test_any_gymnasium_id():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"action_space": Discrete(3)}, "continuous"),
+        ({"action_space": Discrete(3)}, "continuous.*wrap the environment"),
+        ({"action_space": Box(0, 9, (1,), int)}, "continuous"),
         ({"action_space": Box(-np.inf, np.inf, (1,))}, "bounds"),
-        ({"observation_space": Sequence(Box(0, 1, (1,)))}, "flat form"),
+        ({"observation_space": Sequence(Box(0, 1, (1,)))}, "flat form.*gives a Box"),
     ],
 )
 def test_spaces_that_do_not_fit_are_named(space, message):
@@ -108,6 +109,17 @@ def test_ids_that_do_not_work_are_named():
         task_from_gymnasium("CartPole-v1")
     with pytest.raises(PWMError, match="task walk: .*no engine"):
         walk_task(make=lambda: (_ for _ in ()).throw(RuntimeError("no engine")))
+
+
+def test_a_step_outside_an_episode_is_refused():
+    env = walk_task().make()
+    with pytest.raises(PWMError, match="reset"):
+        env.step(np.zeros(2))
+    env.reset(seed=0)
+    for _ in range(5):
+        env.step(-np.ones(2))
+    with pytest.raises(PWMError, match="reset"):
+        env.step(-np.ones(2))
 
 
 def test_a_bad_action_is_refused():

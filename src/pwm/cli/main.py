@@ -36,6 +36,7 @@ commands:
 
 pwm COMMAND --help   shows all options of a command with their defaults
 pwm --version        shows the version
+PWM_TASKS=mine.py pwm COMMAND   knows the tasks that mine.py registers
 """
 
 

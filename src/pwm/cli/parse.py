@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -36,8 +37,9 @@ def peek(arguments: Sequence[str], flag: str, default: str) -> str:
 
 
 def command_line(name: str, arguments: Sequence[str]) -> str:
-    """The command as one would type it."""
-    return shlex.join(["pwm", name, *arguments])
+    """The command as one would type it, with the variable that names the user's own tasks where it is set."""
+    own = os.environ.get("PWM_TASKS")
+    return (f"PWM_TASKS={shlex.quote(own)} " if own else "") + shlex.join(["pwm", name, *arguments])
 
 
 def _required(field: Any) -> bool:

@@ -87,12 +87,18 @@ class GymnasiumTaskEnv(gymnasium.Env):
 
     def __init__(self, env: gymnasium.Env, episode_length: int, action_repeat: int = 1) -> None:
         space = env.action_space
-        if not isinstance(space, gymnasium.spaces.Box):
-            raise PWMError(f"the action space is {space}; only continuous (Box) actions are supported")
+        if not isinstance(space, gymnasium.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+            raise PWMError(
+                f"the action space is {space}; only continuous (Box) actions are supported: wrap the environment so "
+                "that it takes numbers in a range"
+            )
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
             raise PWMError("the action space has no bounds; wrap the environment so that every action is bounded")
         if not env.observation_space.is_np_flattenable:
-            raise PWMError(f"the observation space {env.observation_space} has no flat form of fixed length")
+            raise PWMError(
+                f"the observation space {env.observation_space} has no flat form of fixed length; wrap the environment "
+                "so that it gives a Box, or a Dict or Tuple of them"
+            )
         self._env = env
         self._episode_length = episode_length
         self._action_repeat = action_repeat

@@ -1,7 +1,8 @@
 """Tasks by name, and named sets of them.
 
 A family of tasks lives in a file of its own that defines `TASKS` (a sequence of `TaskSpec`) and `TASK_SETS` (set name
--> ids in order); naming the module in `_FAMILIES` is all it takes. Tasks of your own join with `register_task`.
+-> ids in order); naming the module in `_FAMILIES` is all it takes. Tasks of your own join with `register_task`, called
+in your program, or in Python that the environment variable PWM_TASKS names (`own_tasks.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 from collections.abc import Iterable
 
 from pwm.runtime.errors import PWMError
+from pwm.tasks import own_tasks
 from pwm.tasks.spec import TaskSpec
 
 # Imported at the first look-up; none of them may import its simulator before an environment is made.
@@ -42,7 +44,10 @@ def get_task(id: str) -> TaskSpec:
     """The task of that id. Raises PWMError, with the closest names, where there is none."""
     _load_families()
     if id not in _tasks:
-        raise PWMError(f"unknown task '{id}'{_closest(id, _tasks)}")
+        own = (
+            "" if own_tasks.named_modules() else f" (for tasks of your own set {own_tasks.VARIABLE}, see docs/tasks.md)"
+        )
+        raise PWMError(f"unknown task '{id}'{_closest(id, _tasks)}{own}")
     return _tasks[id]
 
 
@@ -74,6 +79,14 @@ def _load_families() -> None:
             for spec in family.TASKS:
                 _add_task(spec)
             _sets.update(family.TASK_SETS)
+    own = [name for name in own_tasks.named_modules() if name not in _loaded]
+    _loaded.update(own)  # before they are imported: they come back here to register their tasks
+    try:
+        for name in own:
+            own_tasks.import_tasks(name)
+    except PWMError:
+        _loaded.difference_update(own)
+        raise
 
 
 def _add_task(spec: TaskSpec, replace: bool = False) -> None:
@@ -87,4 +100,6 @@ def _closest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     if close:
         return f"; did you mean {', '.join(close)}?"
-    return f"; known are {', '.join(known)}"
+    names = list(known)
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"; known are {', '.join(names[:10])}{more}"
