@@ -2,12 +2,13 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.metaworld import MetaWorldEnv, scripted_policy
+from pwm.tasks.metaworld import MetaWorldEnv, reset_mocap_welds, scripted_policy
 from pwm.tasks.registry import get_task, task_set
 from pwm.tasks.rendering import probe_rendering
 
@@ -175,8 +176,9 @@ def test_success_may_come_and_go():
 def test_scripted_policies_of_all_tasks():
     """Measured elsewhere on the same protocol, other seeds: 0.660 at the last step, 0.940 at any step."""
     success = np.array([[play(spec, seed) for seed in range(3)] for spec in TASKS])
-    assert success[..., -1].mean() == pytest.approx(0.660, abs=0.1)
-    assert success.max(-1).mean() == pytest.approx(0.940, abs=0.06)
+    last, any_step = success[..., -1].mean(), success.max(-1).mean()
+    print(f"\nsuccess at the last step {last:.3f}, at any step {any_step:.3f}")
+    assert last == pytest.approx(0.660, abs=0.1) and any_step == pytest.approx(0.940, abs=0.06)
 
 
 def test_scripted_actions_fit_the_task_and_no_warning_escapes(recwarn):
@@ -196,6 +198,19 @@ def test_what_is_not_there_is_named():
         MetaWorldEnv("reach", render_mode="human")
     with pytest.raises(PWMError, match="seed -1"):
         MetaWorldEnv("reach").reset(seed=-1)
+
+
+def test_welds_are_metaworlds_own_also_where_mujoco_has_more_numbers():
+    """On a MuJoCo with 12 numbers per constraint metaworld's own method fails; ours writes what it writes."""
+    from metaworld.sawyer_xyz_env import SawyerMocapBase
+
+    weld, connect = 1, 0  # mjEQ_WELD, mjEQ_CONNECT
+    model = SimpleNamespace(nmocap=1, eq_type=np.array([weld, connect, weld]), eq_data=np.full((3, 12), 9.0))
+    old = SimpleNamespace(nmocap=1, eq_type=model.eq_type, eq_data=np.full((3, 11), 9.0))
+    reset_mocap_welds(SimpleNamespace(model=model))
+    SawyerMocapBase.reset_mocap_welds(SimpleNamespace(model=old))
+    np.testing.assert_array_equal(model.eq_data[:, :11], old.eq_data)
+    assert model.eq_data[:, 11].tolist() == [9.0] * 3 and (old.eq_data[0] != 9.0).all()
 
 
 def test_pictures_are_upright():

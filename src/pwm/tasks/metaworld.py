@@ -59,6 +59,7 @@ class MetaWorldEnv(gymnasium.Env):
         kinds = _import_metaworld("metaworld.env_dict").ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         if f"{name}-v3-goal-observable" not in kinds:
             raise PWMError(f"Meta-World has no task {name}-v3")
+        _fit_to_mujoco()
         # With a seed the constructor leaves NumPy's global generator as it was. It also freezes object and goal.
         self._environment = kinds[f"{name}-v3-goal-observable"](seed=0)
         self._environment._freeze_rand_vec = False
@@ -132,6 +133,24 @@ def scripted_policy(task_id: str) -> Callable[[np.ndarray], np.ndarray]:
         return np.clip(action, -1.0, 1.0).astype(np.float32)
 
     return act
+
+
+def _fit_to_mujoco() -> None:
+    """Metaworld 3.1.1 writes 11 numbers per equality constraint, all that there were up to MuJoCo 3.16."""
+    import mujoco
+
+    if mujoco.mjNEQDATA > 11:
+        _import_metaworld("metaworld.sawyer_xyz_env").SawyerMocapBase.reset_mocap_welds = reset_mocap_welds
+
+
+def reset_mocap_welds(environment: Any) -> None:
+    """What the method of that name does, with the numbers that MuJoCo has added since left at their defaults."""
+    import mujoco
+
+    model = environment.model
+    for weld in np.flatnonzero(model.eq_type == mujoco.mjtEq.mjEQ_WELD) if model.nmocap else ():
+        # No offset and no turn between the hand and the body that leads it (-1 ... 0 is a quaternion); torque scale 5.
+        model.eq_data[weld, :11] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
 
 
 def _import_metaworld(module: str) -> ModuleType:
