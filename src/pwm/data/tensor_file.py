@@ -84,12 +84,16 @@ class StoredTensor(Sealed):
 class TensorFile:
     """An open file of tensors; a context manager. `fields(names)` finds the tensors that belong together.
 
+    Args:
+        path: a file of `torch.save`.
+        inert: (module, name) of more classes to be read as records of what they were given, besides all of tensordict.
+
     Raises:
         PWMError: the file is missing, truncated, no such archive, or asks for more than tensors; nothing was executed.
     """
 
-    def __init__(self, path: PathLike) -> None:
-        self.path = Path(path)
+    def __init__(self, path: PathLike, inert: Sequence[tuple[str, str]] = ()) -> None:
+        self.path, self._inert = Path(path), tuple(inert)
         try:
             self._file = open(self.path, "rb")  # noqa: SIM115
         except FileNotFoundError as error:
@@ -127,6 +131,7 @@ class TensorFile:
             ("torch._utils", "_rebuild_tensor_v2"): lambda *given: self._tensor(*given[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
             **{("torch", name): _Kind(np.dtype(dtype)) for name, dtype in _STORAGES.items()},
+            **dict.fromkeys(self._inert, Inert),
         }
         find = look_up(names, inert="tensordict")
         return read_inert(program, find, lambda pid: self._storage(pid, storages))

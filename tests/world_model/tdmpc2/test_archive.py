@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
+import types
 import zipfile
 
 import pytest
@@ -45,7 +47,8 @@ def test_a_hostile_pickle_does_not_run(tmp_path, place):
         place, {"model": state, "optim": attack}
     )
     torch.save(content, tmp_path / "x.pt")
-    assert "holds more than tensors" in refused(tmp_path / "x.pt") and not target.exists()
+    line = refused(tmp_path / "x.pt")
+    assert "mkdir, which data do not need; refused, and nothing in it was executed" in line and not target.exists()
     pickle.loads(pickle.dumps(attack))  # the attack is a real one
     assert target.exists()
 
@@ -87,3 +90,32 @@ def test_truncated_files(tmp_path, keep):
     data = (tmp_path / "x.pt").read_bytes()
     (tmp_path / "x.pt").write_bytes(data[: int(keep * len(data))])
     assert "truncated" in refused(tmp_path / "x.pt")
+
+
+def test_objects_of_pwms_training_code(tmp_path, monkeypatch):
+    """A running mean beside the model is passed over; the same object under another name is refused."""
+    state = dict(Published("flat", 3, 24, 6).state_dict())
+
+    class RunningMeanStd:
+        def __init__(self) -> None:
+            self.mean, self.count, self.device = torch.zeros(3), 1e-4, torch.device("cpu")
+
+    RunningMeanStd.__qualname__ = "RunningMeanStd"
+    for module in ("pwm.utils.running_mean_std", "pwm.utils.other"):
+        RunningMeanStd.__module__ = module
+        with monkeypatch.context() as patch:
+            for name in ("pwm.utils", module):
+                patch.setitem(sys.modules, name, types.ModuleType(name))
+            sys.modules[module].RunningMeanStd = RunningMeanStd
+            torch.save({"world_model": state, "ret_rms": RunningMeanStd()}, tmp_path / f"{module}.pt")
+    content = read_archive(tmp_path / "pwm.utils.running_mean_std.pt")
+    assert set(content) == set(state) and all(torch.equal(content[name], value) for name, value in state.items())
+    assert "asks for pwm.utils.other.RunningMeanStd" in refused(tmp_path / "pwm.utils.other.pt")
+
+
+def test_a_model_saved_as_a_tensordict(tmp_path):
+    tensordict = pytest.importorskip("tensordict")
+    state = dict(Published("named", 3, 24, 6).state_dict())
+    torch.save(tensordict.TensorDict(state, []), tmp_path / "x.pt")
+    content = read_archive(tmp_path / "x.pt")
+    assert set(content) == set(state) and all(torch.equal(content[name], value) for name, value in state.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,12 +10,20 @@ from typing import Any
 
 import torch
 
+from pwm.data.tensor_file import StoredTensor, TensorFile
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+
+_ALWAYS = "_reward.0.weight"
+"""A tensor that every layout has, under this name."""
+_KNOWN = (("pwm.utils.running_mean_std", "RunningMeanStd"),)
+"""Classes of the objects that PWM's training code saves beside the model."""
 
 
 def read_archive(path: PathLike) -> Any:
     """The object that `torch.save` wrote, with its tensors mapped from the file (they are read when they are used).
+
+    Where objects of known classes stand among the tensors, the model's parameters alone.
 
     Raises:
         PWMError: the file is missing, truncated, compressed, of another kind, or asks for anything but tensors,
@@ -36,20 +45,22 @@ def read_archive(path: PathLike) -> Any:
         raise PWMError(f"{path}: its entries are compressed, which torch.save never does; refused")
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise PWMError(
-            f"{path}: holds more than tensors ({_culprit(error)}); refused, nothing in it was run"
-        ) from error
+    except pickle.UnpicklingError:
+        return _tensors_among_objects(path)
     except Exception as error:  # torch has many kinds for a damaged archive
         raise PWMError(f"{path}: cannot be read as tensors ({_line(error)}); it is damaged, copy it again") from error
 
 
-def _culprit(error: Exception) -> str:
-    """What the unpickler refused, from its long message."""
-    for word in str(error).replace("`", " ").split():
-        if "." in word.strip(".") and not word.startswith(("http", "torch.")):
-            return word.strip(".,")[:80]
-    return _line(error)
+def _tensors_among_objects(path: Path) -> dict[str, torch.Tensor]:
+    """The parameters of a model that was saved together with objects of a few known classes, which are not built."""
+    with TensorFile(path, inert=_KNOWN) as file:
+        stored = file.fields((_ALWAYS,))
+        return {name: _read(tensor) for name, tensor in stored.items()}
+
+
+def _read(tensor: StoredTensor) -> torch.Tensor:
+    rows = dataclasses.replace(tensor, shape=tensor.shape or (1,))
+    return torch.from_numpy(rows.rows(0, rows.shape[0])).reshape(tensor.shape)
 
 
 def _line(error: Exception) -> str:
