@@ -4,9 +4,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from pwm.runtime.errors import PWMError
@@ -19,6 +21,7 @@ from pwm.runtime.files import (
     write_json,
     write_tensors,
 )
+from pwm.runtime.memory import peak_bytes
 
 
 def test_exception_during_write_keeps_old_file_and_removes_temporary(tmp_path):
@@ -119,6 +122,28 @@ def test_equal_tensors_give_equal_bytes_in_every_process(tmp_path):
         write_tensors(tmp_path / f"{i}", {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.int8)}, metadata)
         digests.add(sha256(tmp_path / f"{i}"))
     assert len(digests) == 1
+
+
+def test_every_number_format_is_read_by_the_formats_own_library(tmp_path):
+    kinds = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
+    tensors = {kind: torch.arange(5).to(getattr(torch, kind)) for kind in kinds}
+    write_tensors(tmp_path / "x", tensors)
+    found = safetensors.torch.load((tmp_path / "x").read_bytes())
+    for kind, tensor in tensors.items():
+        assert found[kind].dtype == tensor.dtype and torch.equal(found[kind], tensor)
+
+
+def test_writing_makes_no_second_copy(tmp_path):
+    tensors = {str(i): torch.ones(1 << 20) for i in range(4)}
+    write_tensors(tmp_path / "x", tensors)  # imports what it needs
+    tracemalloc.start()
+    try:
+        write_tensors(tmp_path / "x", tensors)
+        needed = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    needed += peak_bytes(lambda: write_tensors(tmp_path / "x", tensors), "cpu")
+    assert needed < 1 << 20 and (tmp_path / "x").stat().st_size > 16 << 20
 
 
 def test_unreadable_tensors(tmp_path):

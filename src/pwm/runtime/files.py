@@ -95,24 +95,30 @@ def read_json(path: PathLike) -> Any:
 def write_tensors(path: PathLike, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write tensors atomically as one safetensors file, with text metadata in its header.
 
-    Equal tensors and metadata give equal bytes. Tensors that share memory are stored apart.
+    Equal tensors and metadata give equal bytes. One tensor after the other passes through memory, so that a model of
+    gigabytes is written without a second copy of it. Tensors that share memory are stored apart.
     """
     import torch
-    from safetensors.torch import save
 
-    # clone: safetensors refuses tensors that share storage, as the members of a fleet do.
-    owned = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
-    data = memoryview(save(owned, metadata))
-    size = int.from_bytes(data[:8], "little")
-    # safetensors writes the metadata in an order that changes from process to process: sort it.
-    entries = json.loads(bytes(data[8 : 8 + size]))
-    entries = {"__metadata__": dict(sorted((metadata or {}).items()))} | {k: entries[k] for k in sorted(tensors)}
+    codes = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    codes |= {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"}
+    codes |= {torch.uint8: "U8", torch.bool: "BOOL"}
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # wide ones first: all are aligned
+    entries: dict[str, Any] = {"__metadata__": dict(sorted((metadata or {}).items()))}
+    end = 0
+    for name in names:
+        tensor, begin = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        entries[name] = {"dtype": codes[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
 
     def write(file: BinaryIO) -> None:
-        for piece in (len(header).to_bytes(8, "little"), header, data[8 + size :]):
-            file.write(piece)
+        file.write(len(header).to_bytes(8, "little"))
+        file.write(header)
+        for name in names:
+            flat = tensors[name].detach().cpu().contiguous().view(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
 
     write_atomic(path, write)
 
