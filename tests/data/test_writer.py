@@ -149,7 +149,7 @@ def test_tags_make_version_2_and_their_absence_version_1(tmp_path):
     assert plain["version"] == 1 and "qualities" not in plain and "origins" not in plain["tasks"][0]
     assert "quality.npy" not in plain["tasks"][0]["files"]
     tagged = write("tagged", "medium", None, "expert", "medium")
-    assert (tagged["version"], tagged["qualities"]) == (2, ["medium", "expert"])
+    assert (tagged["version"], tagged["qualities"]) == (2, ["expert", "medium"])
     store = open_store(tmp_path / "tagged", verify=True)
     assert store.quality("a").tolist() == ["medium", "", "expert", "medium"]
     assert store.quality("b").tolist() == [""] * 4 and store["b"].quality is None

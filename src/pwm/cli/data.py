@@ -11,9 +11,9 @@ from pwm.runtime.errors import PWMError
 COMMANDS = {
     # "collect": ("data_collect:collect", "play episodes in simulators, by a policy file, a scripted or random policy"),
     "import tdmpc2": ("data_import:tdmpc2", "TD-MPC2's multi-task data (MT30, MT80), chunk by chunk"),
-    # "import minari": ("data_import:minari", "Minari datasets, local folders or by name"),
+    "import minari": ("data_import:minari", "Minari datasets, local folders or by name"),
     "import npz": ("data_import:npz", "recordings as .npz files, one per task"),
-    # "export minari": ("data_import:export_minari", "one Minari dataset per task"),
+    "export minari": ("data_import:export_minari", "one Minari dataset per task"),
     "inspect": ("data_store:inspect", "what is in a store: tasks, sizes, episodes, returns"),
     "validate": ("data_store:validate", "read all of a store and check everything"),
     "merge": ("data_store:merge", "several stores into one"),

@@ -84,6 +84,77 @@ def npz(arguments: Sequence[str]) -> int:
     return _next(args.out)
 
 
+@dataclass(frozen=True)
+class Minari:
+    """Minari datasets into an episode store, one dataset per task.
+
+    Actions are rescaled from their bounds to [-1, 1]; observations in a Dict or Tuple space are flattened in the order
+    of the space. Needs pip install 'pwm[minari]'. Nothing is downloaded unless --download says so."""
+
+    datasets: tyro.conf.Positional[tuple[str, ...]]
+    """Folders of datasets, or names of local ones, such as mujoco/ant/expert-v0."""
+    out: Path
+    """Folder of the new episode store."""
+    tasks: tuple[str, ...] = ()
+    """Task of each dataset; none takes what an export noted, or the datasets' names."""
+    download: bool = False
+    """Fetch datasets that are not here by their names."""
+    action_repeat: int | None = None
+    """Simulator steps per recorded step; none takes what an export noted, or 1."""
+    quality: str | None = None
+    """Tag for all episodes that carry none."""
+    skip_damaged: bool = False
+    """Leave out episodes with NaN or with actions outside their space; they are an error otherwise."""
+
+
+def minari(arguments: Sequence[str]) -> int:
+    args = parse(Minari, "data import minari", arguments)
+
+    from pwm.data.minari_import import store_from_minari, task_of
+
+    tasks = args.tasks or tuple(f"?{task_of(name)}" for name in args.datasets)
+    if not args.datasets or len(tasks) != len(args.datasets) or len(set(tasks)) < len(tasks):
+        raise PWMError(
+            f"{len(tasks)} task names for {len(args.datasets)} datasets; name each, and its task with --tasks"
+        )
+    sources = dict(zip(tasks, args.datasets, strict=True))
+    skipped = store_from_minari(sources, args.out, args.download, args.action_repeat, args.quality, args.skip_damaged)
+    if skipped:
+        print(f"{skipped} damaged episodes left out.")
+    return _next(args.out)
+
+
+@dataclass(frozen=True)
+class ExportMinari:
+    """An episode store as Minari datasets OUT/<namespace>/<task>-v0, one per task.
+
+    Needs pip install 'pwm[minari]'. With MINARI_DATASETS_PATH set to OUT, Minari loads them by name. The same command
+    goes on where it was stopped."""
+
+    store: tyro.conf.Positional[Path]
+    """Folder of the episode store."""
+    out: Path
+    """Folder that Minari's datasets go to."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to export; none means all."""
+    namespace: str = "pwm"
+    """First part of the datasets' names."""
+
+
+def export_minari(arguments: Sequence[str]) -> int:
+    args = parse(ExportMinari, "data export minari", arguments)
+
+    from pwm.data import minari_export
+    from pwm.data.store import open_store
+
+    done = minari_export.export_minari(open_store(args.store, args.tasks or None), args.out, args.namespace)
+    for what, names in done.items():
+        if names:
+            print(f"{what}: {', '.join(names)}")
+    print(f"Next: MINARI_DATASETS_PATH={args.out.absolute()} minari list local")
+    return 0
+
+
 def _next(out: Path) -> int:
     print(f"Next: pwm data inspect {out}")
     return 0

@@ -92,11 +92,12 @@ class _TaskWriter:
         self.returns.append(float(episode["rewards"].sum(dtype=np.float64)))
         self.quality.append(quality)
 
-    def finish(self) -> TaskEntry:
+    def finish(self, codes: np.ndarray) -> TaskEntry:
+        """Finish the files; `codes` [256] are the final numbers of tags by those used so far."""
         files = {f"{name}.npy": file.finish() for name, file in self.files.items()}
         small = {"offsets": np.array(self.offsets, np.int64)}
         if any(code != UNTAGGED for code in self.quality):
-            small["quality"] = np.array(self.quality, np.uint8)
+            small["quality"] = codes[np.array(self.quality, np.uint8)]
         for name, values in small.items():
             path = self.folder / f"{name}.npy"
             write_array(path, values)
@@ -234,18 +235,22 @@ class StoreWriter:
             raise PWMError(f"{self.path}: {what}; nothing was written")
         self._closed = True
         try:
-            entries = tuple(self._finish(show))
+            qualities = tuple(sorted(self._qualities))  # in an order that does not depend on that of the episodes
+            entries = tuple(self._finish(qualities, show))
         except OSError as error:
             self.abort()
             raise _disk(self.path, error) from error
-        plain = not self._qualities and not any(entry.origins for entry in entries)
-        manifest = Manifest(FORMAT, VERSIONS[0 if plain else 1], entries, tuple(self._qualities))
+        plain = not qualities and not any(entry.origins for entry in entries)
+        manifest = Manifest(FORMAT, VERSIONS[0 if plain else 1], entries, qualities)
         write_json(self.path / MANIFEST, manifest.as_dict())
 
-    def _finish(self, show: bool) -> Iterator[TaskEntry]:
+    def _finish(self, qualities: Sequence[str], show: bool) -> Iterator[TaskEntry]:
+        codes = np.full(UNTAGGED + 1, UNTAGGED, np.uint8)
+        for final, tag in enumerate(qualities):
+            codes[self._qualities[tag]] = final
         with progress("Checksums", len(self._tasks)) if show else contextlib.nullcontext() as bar:
             for writer in self._tasks.values():
-                yield writer.finish()
+                yield writer.finish(codes)
                 if bar is not None:
                     bar.advance()
 
