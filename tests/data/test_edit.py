@@ -16,7 +16,7 @@ TAGS = ("random", "medium", "expert", None)
 def write(path, tasks=("a", "b"), first=0, episodes=8, width=2, length=6, source=None):
     """Episode i has the return i, and the tag i modulo 4; lengths differ."""
     random = np.random.default_rng(first)
-    origins = [Origin("random", 0.0, first, episodes, {"pwm": "1"})]
+    origins = [Origin("random", 0.0, first, 0, episodes, None, {"mujoco": "3"})]
     with StoreWriter(path) as writer:
         for task in tasks:
             writer.add_task(task, width, 1, length, 2, source, origins)

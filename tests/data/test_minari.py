@@ -29,7 +29,7 @@ def write(path, tags=("expert", None, "medium")):
     random = np.random.default_rng(0)
     with StoreWriter(path) as writer:
         for task, (o, a) in {"b.1": (3, 2), "a": (2, 1)}.items():
-            origins = [Origin("random", 0.1, 3, 3, {"pwm": "0"})] if any(tags) else []
+            origins = [Origin("random", 0.1, 3, 0, 3, "expert", {"mujoco": "3"})] if any(tags) else []
             writer.add_task(task, o, a, 9, 2, "by hand", origins)
             for steps, tag in zip((4, 1, 9), tags, strict=True):
                 ends = (np.arange(steps) == steps - 1) & (steps == 4)
@@ -69,6 +69,14 @@ def test_there_and_back_gives_the_same_bytes(tmp_path, root, tags):
     back = open_store(tmp_path / "t", verify=True)
     assert back.fingerprint() == store.fingerprint() and back.tasks == store.tasks
     assert (tmp_path / "t" / "a" / "actions.npy").read_bytes() == (tmp_path / "s" / "a" / "actions.npy").read_bytes()
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = write("s")
+    export_minari(store, "here", "some/where")
+    store_from_minari({"?1": "here/some/where/b_1-v0", "?2": "here/some/where/a-v0/data"}, "t")
+    assert open_store("t").fingerprint() == store.fingerprint()
 
 
 def test_an_export_goes_on_and_overwrites_nothing(tmp_path, root, monkeypatch):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pwm.runtime.errors import PWMError
 
 COMMANDS = {
-    # "collect": ("data_collect:collect", "play episodes in simulators, by a policy file, a scripted or random policy"),
+    "collect": ("data_collect:collect", "play episodes in simulators, by a policy file, a scripted or random policy"),
     "import tdmpc2": ("data_import:tdmpc2", "TD-MPC2's multi-task data (MT30, MT80), chunk by chunk"),
     "import minari": ("data_import:minari", "Minari datasets, local folders or by name"),
     "import npz": ("data_import:npz", "recordings as .npz files, one per task"),

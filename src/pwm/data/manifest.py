@@ -45,15 +45,18 @@ class Origin:
 
     policy      "random", "scripted", or the SHA-256 of a policy file
     noise       standard deviation of the normal noise added to its actions
-    seed        what the episodes' own seeds are made from, see `collect.episode_seeds`
+    seed, first episode i of them was reset with `collect.episode_seeds(seed, task, ...)[first + i]`
     episodes    how many
+    quality     their tag, or None
     versions    of the packages that decide what a simulator does
     """
 
     policy: str
     noise: float
     seed: int
+    first: int
     episodes: int
+    quality: str | None
     versions: dict[str, str]
 
 

@@ -31,7 +31,7 @@ def export_minari(store: EpisodeStore, root: PathLike, namespace: str = "pwm") -
         PWMError: Minari is missing, another dataset is in the way, or the disk refuses.
     """
     minari_module()
-    root = Path(root)
+    root = Path(root).absolute()  # Minari measures sizes wrongly where a path is relative
     if not re.fullmatch(r"[-_\w]+(/[-_\w]+)*", namespace):
         raise PWMError(f"namespace {namespace!r}: use letters, digits, '_' and '-', parts divided by '/'")
     entries = {entry.id: entry for entry in store.manifest.tasks}

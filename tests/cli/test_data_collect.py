@@ -1,0 +1,86 @@
+"""`pwm data collect`: random, scripted and learned policies into a store."""
+
+import numpy as np
+import pytest
+import torch
+
+from pwm.data.store import open_store
+from pwm.policy.config import PolicyConfig
+from pwm.policy.deployed import Policy, load_policy, policy_path
+from pwm.runtime.config import to_dict
+from pwm.runtime.files import sha256
+from pwm.world_model.config import world_model_size
+from tests.cli.conftest import SIZES
+from tests.cli.test_data import done, refused
+
+
+def test_random_actions_in_two_qualities(pwm, tmp_path):
+    arguments = ("data", "collect", "--tasks", "toy-a", "toy-b", "--episodes", "3", "--noise", "0", "0.5")
+    text = done(pwm(*arguments, "--quality", "random", "noisy", "--out", "s"))
+    assert "12 episodes of 2 tasks in s" in text
+    store = open_store("s", verify=True)
+    assert store.quality("toy-b").tolist() == ["random"] * 3 + ["noisy"] * 3
+    done(pwm(*arguments, "--quality", "random", "noisy", "--out", "t"))
+    assert open_store("t").fingerprint() == store.fingerprint()
+    assert "toy-a: 3 episodes by random, noise 0.5, seed 0" in done(pwm("data", "inspect", "s"))
+    assert "2 tasks are whole" in done(pwm("data", "validate", "s"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with a policy of random weights for each toy task."""
+    for task, (o, a) in SIZES.items():
+        about = {"kind": "policy", "task": task, "seed": 0, "padded": [4, 3], "observation_dim": o, "action_dim": a}
+        about |= {"model": to_dict(world_model_size("tiny")), "config": to_dict(PolicyConfig(actor_units=(8,)))}
+        policy = Policy(about | {"updates": 1})
+        for tensor in (*policy.parameters(), policy.context, policy.scale):
+            tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)))
+        policy.save(policy_path(tmp_path / "run", task, 0))
+    return tmp_path / "run"
+
+
+def test_policies_of_a_run(pwm, run):
+    file = run / "policies" / "toy-a" / "seed0.safetensors"
+    done(pwm("data", "collect", "--policy", file, "--episodes", "2", "--out", "a"))
+    done(pwm("data", "collect", "--policy", run, "--tasks", "toy-b", "--episodes", "2", "--out", "b"))
+    done(pwm("data", "collect", "--policy", run, "--episodes", "1", "--out", "c"))
+    store = open_store("a", verify=True)
+    assert store.tasks == ("toy-a",) and store.manifest.tasks[0].origins[0].policy == sha256(file)
+    data = store["toy-a"]
+    states = np.concatenate(
+        [data.observations[: len(data.actions) // 2], data.observations[len(data.actions) // 2 + 1 : -1]]
+    )
+    np.testing.assert_allclose(data.actions, load_policy(file).act(states), atol=1e-6)
+    assert open_store("b").tasks == ("toy-b",) and open_store("c").tasks == ("toy-a", "toy-b")
+    assert "no policy for task toy-b" in refused(
+        pwm("data", "collect", "--policy", file, "--tasks", "toy-b", "--out", "d")
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--out", "s"), "name the tasks to play with --tasks"),
+        (("--out", "s", "--tasks", "toy-a", "--task-set", "mt30"), "name the tasks to play with --tasks, or a set"),
+        (("--out", "s", "--tasks", "toy-q"), "unknown task 'toy-q'"),
+        (("--out", "s", "--tasks", "toy-a", "--policy", "scripted"), "only the tasks of Meta-World"),
+        (("--out", "s", "--tasks", "toy-a", "--policy", "x.safetensors"), "no such file or run folder"),
+        (("--out", "s", "--tasks", "toy-a", "--noise", "-1"), "noise -1"),
+        (
+            ("--out", "s", "--tasks", "toy-a", "--noise", "0", "1", "2", "--quality", "a", "b"),
+            "names 2 tags for 3 levels",
+        ),
+        (("--out", "s", "--tasks", "toy-a", "--quality", "a b"), "quality 'a b': use letters"),
+        (("--out", "s", "--tasks", "toy-a", "--episodes", "0"), "episodes is 0"),
+        (("--out", "store", "--tasks", "toy-a"), "already holds an episode store"),
+    ],
+)
+def test_wrong_input(pwm, store, tmp_path, arguments, message):
+    assert message in refused(pwm("data", "collect", *arguments))
+    assert not list(tmp_path.glob("s/**/*.npy"))
+
+
+def test_scripted_policies(pwm):
+    done(pwm("data", "collect", "--policy", "scripted", "--tasks", "mw-reach", "--episodes", "1", "--out", "s"))
+    data = open_store("s", verify=True)["mw-reach"]
+    assert data.rewards.shape == (100,) and data.rewards[-1] > 15  # two control steps of at most 10 each, at the goal
