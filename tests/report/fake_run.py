@@ -1,16 +1,21 @@
 """A run folder made of plausible numbers, for the report's tests and for looking at the page.
 
-Look at it:  PYTHONPATH=src:. python -m tests.report.fake_run FOLDER
+Look at it:  PYTHONPATH=src:. python -m tests.report.fake_run FOLDER [SEEDS [wide | trained]]
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from pwm.evaluation.aggregate import aggregate
+from pwm.evaluation.results import task_entry
+from pwm.tasks.registry import get_task
 
 # task: (random, data mean, data best ten, policy mean, half the interval, observation, action)
 TASKS = {
@@ -98,6 +103,72 @@ def results() -> dict:
     return {"wall_seconds": clock, "episodes": 10, "tasks": tasks}
 
 
+# task of the wide run: (normalised score, spread between seeds)
+WIDE = {
+    "cartpole-swingup": (0.897, 0.01),
+    "cup-catch": (0.472, 0.2),
+    "reacher-easy": (0.992, 0.004),
+    "walker-walk": (0.986, 0.006),
+    "acrobot-swingup": (0.116, 0.03),
+    "hopper-hop": (0.162, 0.05),
+    "cartpole-balance-sparse": (1.0, 0.0),
+    "reacher-three-hard": (0.975, 0.02),
+    "mw-door-open": (0.7, 0.15),
+    "mw-handle-press-side": (1.0, 0.0),
+}
+
+
+def make_wide_run(folder: Path, seeds: int = 3, scale: bool = True) -> Path:
+    """A run of ten tasks on one scale and (unless `scale`) one without, with success, aggregates and no data."""
+    make_run(folder, films=False)
+    run = json.loads((folder / "run.json").read_text())
+    run |= {"tasks": [{"id": task} for task in WIDE], "data": {}}
+    write(folder / "run.json", run)
+    write(folder / "results.json", wide_results(seeds, scale))
+    return folder
+
+
+def wide_results(seeds: int = 3, scale: bool = True) -> dict:
+    noise = np.random.default_rng(2)
+    specs = {task: get_task(task) for task in WIDE}
+    specs["stiff-pendulum"] = replace(specs["hopper-hop"], id="stiff-pendulum", return_range=None)
+    tasks, policies = {}, {}
+    for task, (level, spread) in (WIDE | ({} if scale else {"stiff-pendulum": (-0.4, 0.1)})).items():
+        success, policies[task] = specs[task].score == "success", {}
+        for seed in range(seeds):
+            score = level + spread * noise.uniform(-1, 1)
+            own = np.clip(score + 0.02 * noise.normal(size=10), -1, 1) * (1500 if success else 1000)
+            last = (noise.uniform(size=10) < score).astype(float)
+            reached = {"success": last.tolist(), "success_any": np.maximum(last, [1.0, 0.0] * 5).tolist()}
+            policies[task][str(seed)] = {"returns": own.tolist()} | (reached if success else {})
+        tasks[task] = task_entry(policies[task], {"returns": [30.0] * 10}, range(10))
+        tasks[task] |= {"data_mean": None, "data_best10_mean": None, "episodes": 10, "seed": 0}
+    return {"wall_seconds": {}, "episodes": 10, "tasks": tasks, "aggregate": aggregate(specs, policies)}
+
+
+def make_trained_run(folder: Path, seeds: int = 2) -> Path:
+    """A run of `pwm train`: no data, no world model, curves of phase "train"."""
+    make_wide_run(folder, seeds)
+    run = json.loads((folder / "run.json").read_text())
+    run |= {"tasks": [{"id": "walker-walk"}], "command": "pwm train --algo sac --task walker-walk"}
+    write(folder / "run.json", run | {"config": {"train": {"algorithm": "sac", "task": "walker-walk"}}})
+    results = wide_results(seeds)
+    results |= {"tasks": {"walker-walk": results["tasks"]["walker-walk"]}}
+    policies = {"walker-walk": results["tasks"]["walker-walk"]["policies"]}
+    write(
+        folder / "results.json", results | {"aggregate": aggregate({"walker-walk": get_task("walker-walk")}, policies)}
+    )
+    noise, lines = np.random.default_rng(3), []
+    for step in range(5000, 1_000_001, 5000):
+        for seed in range(seeds):
+            value = 930 * (1 - np.exp(-step / 250_000)) + 25 * noise.normal() - 60 * seed
+            line = {"phase": "train", "step": step, "wall_seconds": step / 900, "task": "walker-walk", "seed": seed}
+            lines.append(line | {"return": value, "episode_length": 500.0, "critic_loss": 0.3})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "world_model" / "weights.safetensors").unlink()
+    return folder
+
+
 def draw_films(folder: Path) -> None:
     """Two animations and a strip of a swinging pole; the last task has none."""
     folder.mkdir(exist_ok=True)
@@ -123,4 +194,6 @@ def draw_pole(angle: float) -> Image.Image:
 if __name__ == "__main__":
     from pwm.report.page import write_report
 
-    print(write_report(make_run(Path(sys.argv[1]), seeds=int((sys.argv + ["1"])[2]))))
+    place, many, kind = [*sys.argv[1:], "1", "plain"][:3] if len(sys.argv) < 4 else sys.argv[1:4]
+    make = {"plain": make_run, "wide": make_wide_run, "trained": make_trained_run}[kind]
+    print(write_report(make(Path(place), seeds=int(many))))

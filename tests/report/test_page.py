@@ -6,7 +6,7 @@ import pytest
 
 from pwm.report.page import write_report
 from pwm.runtime.errors import PWMError
-from tests.report.fake_run import TASKS, make_run
+from tests.report.fake_run import TASKS, WIDE, make_run, make_trained_run, make_wide_run
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -68,6 +68,85 @@ def test_a_whole_run(tmp_path):
     assert "No film of walker-walk: rendering needs EGL or OSMesa, and neither was found." in page
     assert "pwm quickstart --seed 0" in page and "symlog units" in page and "held out" in page
     assert "Pre-training the world model" in page and "4 min 41 s" in page and "Everything else" in page
+
+
+def test_all_tasks_on_one_scale(tmp_path):
+    page = page_of(make_wide_run(tmp_path, scale=False))
+    checker = Checker(page)
+    assert len(checker.ids) == len(set(checker.ids)) and all(checker.pictures)
+    aggregate = json.loads((tmp_path / "results.json").read_text())["aggregate"]
+    [table] = re.findall(r'<table class="aggregate">.*?</table>', page, flags=re.DOTALL)
+    names = ["95 % interval over seeds", "95 % interval over tasks", "95 % interval over tasks, as published"]
+    assert re.findall(r'<th scope="col">(.*?)</th>', table) == ["Normalised score", "Value", *names]
+    for row, name in zip(re.findall(r"<tr><td.*?</tr>", table), ("iqm", "mean", "median"), strict=True):
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", row)
+        entry = aggregate[name]
+        assert cells[1] == f"<b>{entry['value']:.3f}</b>"
+        known = [" to ".join(f"{x:.3f}" for x in entry[key]) if key in entry else "–" for key in names]
+        assert cells[2:] == known
+    assert "IQM is the mean of the middle half" in page and "return / 1000; success at the last step" in page
+    strips = re.findall(r'<div class="score"><div>(.*?)</div><svg.*?>(.*?)</svg><div>(.*?)</div></div>', page)
+    assert [task for task, _, _ in strips] == list(WIDE)
+    for task, drawing, value in strips:
+        assert drawing.count("<circle") == 3 and drawing.count('class="mean"') == 1
+        assert value == f"{aggregate['normalised'][task]['mean']:.3f}"
+    assert "Performance profile" in page and "interquartile mean of the normalised scores" in page
+    assert "no common scale" in page and "stiff-pendulum" not in "".join(task for task, _, _ in strips)
+
+
+def test_success_has_columns_and_unknown_data_have_none(tmp_path, quick):
+    page = page_of(make_wide_run(tmp_path))
+    headings = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', page[: page.index("</table>")])
+    assert headings == [
+        *("Task", "Random", "Policy, mean", "Where the policy stands", "Success, last step", "Success, any step")
+    ]
+    cells = re.search(r"<tr><td[^>]*>mw-door-open</td>.*?</tr>", page)[0]
+    entry = json.loads((tmp_path / "results.json").read_text())["tasks"]["mw-door-open"]
+    last, reached = entry["policy_success_mean"], entry["policy_success_any_mean"]
+    assert last < reached and f"{100 * last:.0f} %" in cells and f"{100 * reached:.0f} %" in cells
+    assert "of the data" not in page[: page.index("All tasks on one scale")].split("Results, task by task")[1]
+
+
+def test_one_policy_per_task(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr("pwm.report.scores.line_plot", lambda *args, **_: "<svg></svg>")
+    page = page_of(make_wide_run(tmp_path, seeds=1))
+    assert page.count('<td data-label="95 % interval over seeds">undefined</td>') == 3
+    assert "as published" not in page and "there is one policy per task. <code>--seeds</code>" in page
+    assert 'class="mean"' not in page
+
+
+def test_a_run_trained_in_the_simulator(tmp_path, quick):
+    page = page_of(make_trained_run(tmp_path))
+    Checker(page)
+    assert (
+        "SAC trained two policies for walker-walk in the simulator itself, over 1,000,000 environment steps each"
+        in page
+    )
+    assert "Training in the simulator" in page and "mean over seeds" in page
+    assert "imagination" not in page and "The world model" not in page and "has not been" not in page
+    assert "policies beat the data" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"runs": "three"}, "aggregate: runs is 'three'"),
+        ({"notes": [3]}, "aggregate: notes is"),
+        ({"iqm": 0.5}, "aggregate: iqm is 0.5, expected an object"),
+        ({"iqm": {"value": None}}, "aggregate: value is None"),
+        ({"mean": {"value": 0.5, "95 % interval over tasks": [1]}}, "aggregate: 95 % interval over tasks is"),
+        ({"normalised": {"a": {"runs": [1], "scale": "", "mean": 1}}}, "aggregate: runs is"),
+        ({"profile": None}, "aggregate: profile is None"),
+    ],
+)
+def test_a_damaged_aggregate_is_refused_by_name(tmp_path, change, message):
+    make_wide_run(tmp_path)
+    content = json.loads((tmp_path / "results.json").read_text())
+    content["aggregate"] |= change
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    with pytest.raises(PWMError, match="run 'pwm evaluate' again") as caught:
+        write_report(tmp_path)
+    assert f"results.json: {message}" in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

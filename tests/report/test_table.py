@@ -3,9 +3,10 @@ import io
 import pytest
 from rich.console import Console
 
+from pwm.report.aggregate import aggregate_text
 from pwm.report.table import results_table, results_text
 from pwm.runtime.errors import PWMError
-from tests.report.fake_run import results
+from tests.report.fake_run import results, wide_results
 
 
 def test_plain_text_is_aligned_and_complete():
@@ -26,6 +27,29 @@ def test_rich_table_shows_the_same():
     text = console.file.getvalue()
     for word in results_text(results()).split():
         assert word in text
+
+
+def test_columns_are_those_that_the_rows_can_fill():
+    assert "success" not in results_text(results())
+    lines = results_text(wide_results()).splitlines()
+    assert "data" not in lines[0] and lines[0].endswith(
+        "95 % interval over episodes  success last step  success any step"
+    )
+    assert [line.split()[-1] for line in lines[1:3]] == ["–", "–"]
+    assert lines[-1].split()[-4:] == ["100", "%", "100", "%"]
+
+
+def test_the_aggregate_as_text():
+    content = wide_results()
+    title, head, *rows = aggregate_text(content).splitlines()
+    assert title == "Normalised scores of ten tasks, three policies each:"
+    assert "  95 % interval over seeds  95 % interval over tasks  95 % interval over tasks, as published" in head
+    low, high = content["aggregate"]["iqm"]["95 % interval over tasks"]
+    assert rows[0].split()[:2] == ["IQM", f"{content['aggregate']['iqm']['value']:.3f}"]
+    assert f"  {low:.3f} to {high:.3f}  " in rows[0] and len(rows) == 3
+    one = aggregate_text(wide_results(seeds=1, scale=False)).splitlines()
+    assert one[2].split()[2] == "undefined" and "no common scale" in one[-2] and "is undefined" in one[-1]
+    assert aggregate_text(results()) == ""
 
 
 def test_damaged_results():

@@ -6,11 +6,12 @@ from typing import Any
 
 
 def show_results(results: dict[str, Any]) -> None:
-    """Print the content of results.json as a table, and how many policies clear the two bars."""
+    """Print the content of results.json: task by task, how many policies clear the two bars, and all together."""
     import sys
 
     from rich.console import Console
 
+    from pwm.report.aggregate import aggregate_text
     from pwm.report.record import NEAR_BEST, task_results
     from pwm.report.table import results_table, results_text
     from pwm.report.words import percent, tally
@@ -28,3 +29,5 @@ def show_results(results: dict[str, Any]) -> None:
         if known:
             failed = [row.task for row, answer in zip(rows, answers) if answer is False]
             print(f"{what}: {reached} of {known}" + (f" (not {', '.join(failed)})" if failed else ""))
+    if text := aggregate_text(results):
+        print(text)

@@ -99,8 +99,8 @@ def _statistic(table: np.ndarray, name: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"value": float(function(table))}
     entry[OVER_SEEDS] = interval(runs > 1, stratified_bootstrap_ci)
     entry[OVER_TASKS] = interval(tasks > 1, task_bootstrap_ci)
-    if runs > 1 and name != "median":  # with one run it is the one before
-        entry[OVER_TASKS_PUBLISHED] = interval(tasks > 1, published_task_ci)
+    if runs > 1 and tasks > 1 and name != "median":  # with one run it is the one before
+        entry[OVER_TASKS_PUBLISHED] = list(published_task_ci(table, function))
     return entry
 
 
@@ -108,7 +108,8 @@ def _undefined(runs: int, tasks: int) -> list[str]:
     notes = []
     if runs == 1:
         notes.append(
-            f"The {OVER_SEEDS} is undefined: there is one policy per task. Learn more of them with `pwm learn --seeds`."
+            f"The {OVER_SEEDS} is undefined: there is one policy per task. `--seeds` of `pwm learn` or `pwm train` "
+            "makes more."
         )
     if tasks == 1:
         notes.append(f"The {OVER_TASKS} is undefined: there is one task.")

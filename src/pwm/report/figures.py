@@ -1,4 +1,4 @@
-"""The report's figures: learning curves per task, losses of the world model, films of the policies."""
+"""The report's figures (learning curves per task, losses of the world model, films) and the frames they stand in."""
 
 from __future__ import annotations
 
@@ -38,20 +38,32 @@ def figure(title: str, picture: str, caption: str = "", kind: str = "") -> str:
     return f"<figure{f' class={kind}' if kind else ''}>\n<h3>{escape(title)}</h3>\n{picture}{caption}\n</figure>"
 
 
-def learning_figures(record: RunRecord) -> tuple[list[str], bool]:
-    """(one panel per task, whether any task has several seeds): the imagined return against updates."""
+def section(title: str, lead: str, content: str) -> str:
+    lead = f'<p class="soft">{lead}</p>\n' if lead else ""
+    return f"<section>\n<h2>{title}</h2>\n{lead}{content}\n</section>"
+
+
+def note(text: str) -> str:
+    return f'<p class="note">{text}</p>'
+
+
+def learning_figures(record: RunRecord, phase: str, key: str, name: str) -> tuple[list[str], bool]:
+    """(one panel per task, whether any task has several seeds): the value `key` of a phase's metrics against steps.
+
+    `name` is what the alternative text calls it.
+    """
     by_task: dict[str, dict[Any, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for line in record.lines("policy"):
-        if "task" in line and is_number(line.get("imagined_return")):
+    for line in record.lines(phase):
+        if "task" in line and is_number(line.get(key)):
             by_task[line["task"]][line.get("seed")].append(line)
     panels = []
     for k, task in enumerate(sorted(by_task, key=lambda task: (record.tasks + [task]).index(task))):
-        seeds = [series(lines, "imagined_return") for lines in by_task[task].values()]
+        seeds = [series(lines, key) for lines in by_task[task].values()]
         curves = [Curve(*seed, light=len(seeds) > 1) for seed in seeds]
         mean = mean_curve(seeds)
         curves += [Curve(*mean)] if len(seeds) > 1 else []
         change = "from " + " to ".join(number(value, max(map(abs, mean[1]))) for value in (mean[1][0], mean[1][-1]))
-        panels.append(figure(task, line_plot(f"learn{k}", f"Imagined return on {task}: {change}", curves), change))
+        panels.append(figure(task, line_plot(f"{phase}{k}", f"{name} on {task}: {change}", curves), change))
     return panels, any(len(seeds) > 1 for seeds in by_task.values())
 
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from pwm.report.figures import film_figures, learning_figures, model_figures
-from pwm.report.record import RunRecord, TaskResult, read_run
+from pwm.report.aggregate import Aggregate, read_aggregate, score_text
+from pwm.report.figures import film_figures, learning_figures, model_figures, note, section
+from pwm.report.record import RunRecord, TaskResult, read_run, unknown_columns
+from pwm.report.scores import aggregate_section
 from pwm.report.words import ABSENT, duration, interval, number, percent, scale, summary, tally
 from pwm.runtime.files import write_atomic
 
-HEADINGS = (
-    ("task", "Task"),
-    ("", "Random"),
-    ("", "Data, mean"),
-    ("", "Data, best ten"),
-    ("", "Policy, mean"),
-    ("where", "Where the policy stands"),
-    ("", "Of the best ten"),
-    ("mark", "Beats data"),
-    ("mark", "≥ 90 % of best"),
-)
+HEADINGS = {
+    "task": ("Task", "task"),
+    "random": ("Random", ""),
+    "data": ("Data, mean", ""),
+    "best": ("Data, best ten", ""),
+    "policy": ("Policy, mean", "policy"),
+    "where": ("Where the policy stands", "where"),
+    "ratio": ("Of the best ten", ""),
+    "beats_data": ("Beats data", "mark"),
+    "near_best": ("≥ 90 % of best", "mark"),
+    "success": ("Success, last step", ""),
+    "success_any": ("Success, any step", ""),
+}
+"""Column -> (heading, CSS class)."""
 STAGES = {
     "pretrain": "Pre-training the world model",
     "world_model": "Pre-training the world model",
@@ -33,6 +39,7 @@ STAGES = {
     "films": "Filming",
     "film": "Filming",
     "random": "Random policy",
+    "train": "Training in the simulator",
     "report": "Writing the report",
     "data": "Opening the data",
 }
@@ -56,14 +63,16 @@ def build_page(record: RunRecord) -> str:
     name = escape(record.path.resolve().name)
     style = files("pwm.report").joinpath("style.css").read_text(encoding="utf-8")
     sentences = " ".join(escape(sentence) for sentence in summary(record))
+    aggregate = read_aggregate(record.results, record.path / "results.json")
     body = "\n".join(
         [
             f'<p class="eyebrow">PWM report</p>\n<h1>{name}</h1>\n<p class="lede">{sentences}</p>',
-            tiles(record),
+            tiles(record, aggregate),
             results_section(record),
+            aggregate_section(aggregate),
             films_section(record),
-            learning_section(record),
-            model_section(record),
+            training_section(record),
+            *([] if record.trained_in_simulator else [learning_section(record), model_section(record)]),
             clock_section(record),
             foot(record),
         ]
@@ -76,28 +85,22 @@ def build_page(record: RunRecord) -> str:
     )
 
 
-def section(title: str, lead: str, content: str) -> str:
-    return f'<section>\n<h2>{title}</h2>\n<p class="soft">{lead}</p>\n{content}\n</section>'
-
-
-def note(text: str) -> str:
-    return f'<p class="note">{text}</p>'
-
-
 def unfinished(title: str, text: str) -> str:
     return f"<section>\n<h2>{title}</h2>\n{note(text)}\n</section>"
 
 
-def tiles(record: RunRecord) -> str:
+def tiles(record: RunRecord, aggregate: Aggregate | None) -> str:
     """The run's verdict in a few large figures."""
     if not record.rows:
         return ""
     above, known = tally(row.beats_data for row in record.rows)
     near, known_near = tally(row.near_best for row in record.rows)
-    facts = [
-        (f"{above} <small>of {known}</small>", "policies beat the data’s mean return"),
-        (f"{near} <small>of {known_near}</small>", "reach 90 % of the ten best episodes"),
-    ]
+    facts = []
+    if known:
+        facts.append((f"{above} <small>of {known}</small>", "policies beat the data’s mean return"))
+        facts.append((f"{near} <small>of {known_near}</small>", "reach 90 % of the ten best episodes"))
+    if aggregate is not None and len(aggregate.scores) > 1:
+        facts.append((score_text(aggregate.statistics["iqm"][0]), "interquartile mean of the normalised scores"))
     if record.parameters:
         million = record.parameters / 1e6
         facts.append(
@@ -114,34 +117,36 @@ def results_section(record: RunRecord) -> str:
     title = "Results, task by task"
     if not record.rows:
         return unfinished(title, "No evaluation yet. <code>pwm evaluate</code> on this run adds the table.")
-    kinds = {task.get("score") for task in record.run.get("tasks") or [] if isinstance(task, dict)}
-    unit = (
-        "Success rates" if kinds == {"success"} else "Returns" if "success" not in kinds else "Returns or success rates"
-    )
-    lead = f"{unit} per episode. The policy’s 95 % bootstrap interval stands below its mean; higher is better."
+    lead = "Returns per episode. Below the policy’s mean stands its 95 % interval over episodes; higher is better."
+    absent = unknown_columns(record.rows)
+    columns = [name for name in HEADINGS if name not in absent]
     head = "".join(
-        f'<th scope="col"{f" class={kind}" if kind not in ("", "task") else ""}>{text}</th>' for kind, text in HEADINGS
+        f'<th scope="col"{f" class={kind}" if kind in ("mark", "where") else ""}>{text}</th>'
+        for text, kind in (HEADINGS[name] for name in columns)
     )
-    rows = "\n".join(table_row(row) for row in record.rows)
+    rows = "\n".join(table_row(row, columns) for row in record.rows)
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
-    return section(title, lead, f"{table}\n{range_key()}")
+    return section(title, lead, f"{table}\n{range_key(absent)}")
 
 
-def table_row(row: TaskResult) -> str:
+def table_row(row: TaskResult, columns: Sequence[str]) -> str:
     value = {name: number(getattr(row, name), scale(row)) for name in ("random", "data", "best", "policy")}
     span = "" if row.interval is None else f"<span>{interval(row)}</span>"
-    contents = (
-        ("", escape(row.task)),
-        ("", value["random"]),
-        ("", value["data"]),
-        ("", value["best"]),
-        (' class="policy"', f"<div><b>{value['policy']}</b>{span}</div>"),
-        (' class="where"', range_drawing(row)),
-        ("", percent(row.ratio)),
-        (' class="mark"', mark(row.beats_data)),
-        (' class="mark"', mark(row.near_best)),
-    )
-    fields = [f'<td{kind} data-label="{label}">{text}</td>' for (kind, text), (_, label) in zip(contents, HEADINGS)]
+    contents = value | {
+        "task": escape(row.task),
+        "policy": f"<div><b>{value['policy']}</b>{span}</div>",
+        "where": range_drawing(row),
+        "ratio": percent(row.ratio),
+        "beats_data": mark(row.beats_data),
+        "near_best": mark(row.near_best),
+        "success": percent(row.success),
+        "success_any": percent(row.success_any),
+    }
+    fields = []
+    for name in columns:
+        label, kind = HEADINGS[name]
+        style = f' class="{kind}"' if kind not in ("", "task") else ""
+        fields.append(f'<td{style} data-label="{label}">{contents[name]}</td>')
     return f"<tr>{''.join(fields)}</tr>"
 
 
@@ -182,12 +187,13 @@ def range_drawing(row: TaskResult) -> str:
     return f'<svg class="range" viewBox="0 0 190 26" role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>'
 
 
-def range_key() -> str:
+def range_key(absent: Collection[str]) -> str:
     words = {"random": "random policy", "data": "mean of the data", "best": "its ten best episodes", "policy": "policy"}
     words["policy"] += " (band: 95 % interval of its mean)"
     items = [
         f'<li><svg class="range" viewBox="0 5 16 16" aria-hidden="true">{SHAPES[name].format(x=8)}</svg>{text}</li>'
         for name, text in words.items()
+        if name not in absent
     ]
     return f'<ul class="key">{"".join(items)}</ul>'
 
@@ -203,7 +209,7 @@ def films_section(record: RunRecord) -> str:
 
 def learning_section(record: RunRecord) -> str:
     title = "Learning in imagination"
-    panels, many = learning_figures(record)
+    panels, many = learning_figures(record, "policy", "imagined_return", "Imagined return")
     if not panels:
         return unfinished(title, "No learning curves yet: no policy has been learned in this run.")
     symlog = record.setting("reward_space") == "symlog"
@@ -212,8 +218,24 @@ def learning_section(record: RunRecord) -> str:
         f"Return of the imagined rollouts, {unit}, against the policy’s updates. It is what the frozen model promises; "
         "the table above is what the simulator pays."
     )
+    return section(title, lead, panels_with_key(panels, many))
+
+
+def training_section(record: RunRecord) -> str:
+    """The learning curves of policies that were trained in the simulator itself; empty where there are none."""
+    panels, many = learning_figures(record, "train", "return", "Return in training")
+    if not panels:
+        return ""
+    lead = (
+        "Return of the episodes that training played, against environment steps. The policy explores in them; the "
+        "table above shows it without noise."
+    )
+    return section("Training in the simulator", lead, panels_with_key(panels, many))
+
+
+def panels_with_key(panels: Sequence[str], many: bool) -> str:
     key = '<ul class="key"><li><i></i>mean over seeds</li><li><i class="light"></i>one seed</li></ul>' if many else ""
-    return section(title, lead, f'<div class="panels">\n{chr(10).join(panels)}\n</div>\n{key}')
+    return f'<div class="panels">\n{chr(10).join(panels)}\n</div>\n{key}'
 
 
 def model_section(record: RunRecord) -> str:

@@ -43,7 +43,13 @@ def thin(steps: np.ndarray, values: np.ndarray, most: int = MOST_POINTS) -> tupl
 
 
 def line_plot(
-    name: str, alt: str, curves: Sequence[Curve], log: bool = False, size: tuple[float, float] = (2.6, 1.75)
+    name: str,
+    alt: str,
+    curves: Sequence[Curve],
+    log: bool = False,
+    size: tuple[float, float] = (2.6, 1.75),
+    whole: bool = True,
+    limits: tuple[float, float] | None = None,
 ) -> str:
     """An `<svg>` of `curves` against updates.
 
@@ -52,6 +58,8 @@ def line_plot(
         alt: text read out instead of the drawing.
         log: logarithmic value axis; values that are not positive are left out.
         size: width and height in inches (matplotlib's; the page scales it).
+        whole: steps are whole numbers (updates), shown like 20k.
+        limits: ends of the value axis; none follows the curves.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -77,13 +85,17 @@ def line_plot(
             axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True) if whole else MaxNLocator(4, steps=[2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(EngFormatter(sep="") if whole else "{x:g}")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(GRID)
         axes.tick_params(which="both", length=0, colors=INK)
         axes.grid(axis="y", color=GRID, linewidth=0.7)
         axes.margins(x=0.02)
+        if limits is not None:
+            edge = 0.02 * (limits[1] - limits[0])
+            axes.set_ylim(limits[0] - edge, limits[1] + edge)
+            axes.set_yticks(np.linspace(*limits, 5))
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return inline(drawn.getvalue(), name, alt)

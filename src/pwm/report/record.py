@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,20 @@ from typing import Any
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import read_json
 
+SUCCESS = ("policy_success_mean", "policy_success_any_mean")
 NEAR_BEST = 0.9
 """A policy is near the best of its data when it reaches this fraction of their mean return."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One row of the results: mean returns (or success rates) per episode of one task."""
+    """One row of the results: mean returns per episode of one task, and its success."""
 
     task: str
     policy: float
     """Mean over the evaluation's episodes."""
     interval: tuple[float, float] | None
-    """95 % bootstrap interval of that mean."""
+    """95 % bootstrap interval of that mean, over episodes."""
     data: float | None
     """Mean over all episodes of the data."""
     best: float | None
@@ -32,6 +33,10 @@ class TaskResult:
     """Mean of uniformly random actions."""
     episodes: int | None
     film_note: str | None = None
+    success: float | None = None
+    """Fraction of the episodes with success at their last step; None where the task does not report it."""
+    success_any: float | None = None
+    """The same, at any step."""
 
     @property
     def ratio(self) -> float | None:
@@ -66,6 +71,11 @@ class RunRecord:
         """Task ids in the run's own order, then any that only the results name."""
         listed = [task["id"] for task in self.run.get("tasks") or [] if isinstance(task, dict) and "id" in task]
         return list(dict.fromkeys([*listed, *(row.task for row in self.rows)]))
+
+    @property
+    def trained_in_simulator(self) -> bool:
+        """Whether its policies are a baseline's: trained in the simulator, without data and world model."""
+        return isinstance((self.run.get("config") or {}).get("train"), dict)
 
     def lines(self, phase: str) -> list[dict[str, Any]]:
         """The metrics of one phase, in the order written."""
@@ -154,7 +164,7 @@ def task_results(results: Any, source: str | Path = "results") -> list[TaskResul
     for task, entry in results["tasks"].items():
         if not isinstance(entry, dict):
             raise refuse(f"tasks.{task} is not an object")
-        for name in ("policy_mean", "data_mean", "data_best10_mean", "random_mean", "episodes"):
+        for name in ("policy_mean", "data_mean", "data_best10_mean", "random_mean", "episodes", *SUCCESS):
             value = entry.get(name)
             if not is_number(value) and (name == "policy_mean" or value is not None):
                 raise refuse(f"tasks.{task}.{name} is {value!r}, expected a number")
@@ -167,8 +177,21 @@ def task_results(results: Any, source: str | Path = "results") -> list[TaskResul
         means = [entry.get(name) for name in ("data_mean", "data_best10_mean", "random_mean")]
         episodes = entry.get("episodes", results.get("episodes"))
         episodes = int(episodes) if is_number(episodes) else None
-        rows.append(TaskResult(str(task), entry["policy_mean"], interval, *means, episodes, note and str(note)))
+        success = [entry.get(name) for name in SUCCESS]
+        rows.append(
+            TaskResult(str(task), entry["policy_mean"], interval, *means, episodes, note and str(note), *success)
+        )
     return rows
+
+
+def unknown_columns(rows: Iterable[TaskResult]) -> set[str]:
+    """The columns of a table of results that none of these rows can fill: those about data, or about success."""
+    rows, unknown = list(rows), set()
+    if all(row.data is None and row.best is None for row in rows):
+        unknown |= {"data", "best", "ratio", "beats_data", "near_best"}
+    if all(row.success is None for row in rows):
+        unknown |= {"success", "success_any"}
+    return unknown
 
 
 def count_parameters(weights: Path) -> int | None:

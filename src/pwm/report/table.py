@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from pwm.report.record import TaskResult, task_results
+from pwm.report.record import TaskResult, task_results, unknown_columns
 from pwm.report.words import interval, number, percent, scale
 
-HEADINGS = (
-    "task",
-    "random",
-    "data\nmean",
-    "data\nbest 10",
-    "policy\nmean",
-    "\n95 % interval",
-    "of\nbest 10",
-    ">\ndata",
-    "≥\n90 %",
-)
+HEADINGS = {
+    "task": "task",
+    "random": "random",
+    "data": "data\nmean",
+    "best": "data\nbest 10",
+    "policy": "policy\nmean",
+    "interval": "95 % interval\nover episodes",
+    "ratio": "of\nbest 10",
+    "beats_data": ">\ndata",
+    "near_best": "≥\n90 %",
+    "success": "success\nlast step",
+    "success_any": "success\nany step",
+}
 """Two lines each, so that the table fits a terminal of 80 columns."""
-COLUMNS = tuple(" ".join(heading.split()) for heading in HEADINGS)
 MARKS = {True: "✓", False: "✗", None: "–"}
 STYLES = {True: "bold cyan", False: "bold yellow", None: "dim"}
 
 
-def cells(row: TaskResult) -> tuple[str, ...]:
-    """One row of the table, as plain text, in the order of COLUMNS."""
-    means = [number(value, scale(row)) for value in (row.random, row.data, row.best, row.policy)]
-    return (row.task, *means, interval(row), percent(row.ratio), MARKS[row.beats_data], MARKS[row.near_best])
+def columns(rows: Sequence[TaskResult]) -> list[str]:
+    """The columns that these rows can fill, by their names in HEADINGS."""
+    unknown = unknown_columns(rows)
+    return [name for name in HEADINGS if name not in unknown]
+
+
+def cells(row: TaskResult) -> dict[str, str]:
+    """One row of the table as plain text: column -> content."""
+    means = {name: number(getattr(row, name), scale(row)) for name in ("random", "data", "best", "policy")}
+    shares = {name: percent(getattr(row, name)) for name in ("ratio", "success", "success_any")}
+    marks = {name: MARKS[getattr(row, name)] for name in ("beats_data", "near_best")}
+    return {"task": row.task, "interval": interval(row)} | means | shares | marks
 
 
 def results_table(results: dict[str, Any]) -> Table:
@@ -43,13 +53,15 @@ def results_table(results: dict[str, Any]) -> Table:
     table = Table(
         title="Mean return per episode", title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=0
     )
-    for name in HEADINGS:  # a long task id folds before any number does
-        table.add_column(name, justify="left" if name == "task" else "right", overflow="fold", vertical="bottom")
-    for row in task_results(results):
-        *texts, above, near = cells(row)
-        texts[4] = Text(texts[4], style="bold")
-        marks = [Text(above, STYLES[row.beats_data]), Text(near, STYLES[row.near_best])]
-        table.add_row(*texts, *marks)
+    rows = task_results(results)
+    names = columns(rows)
+    for name in names:  # a long task id folds before any number does
+        justify = "left" if name == "task" else "right"
+        table.add_column(HEADINGS[name], justify=justify, overflow="fold", vertical="bottom")
+    for row in rows:
+        styles = {"policy": "bold", "beats_data": STYLES[row.beats_data], "near_best": STYLES[row.near_best]}
+        content = cells(row)
+        table.add_row(*(Text(content[name], styles.get(name, "")) for name in names))
     return table
 
 
@@ -59,7 +71,10 @@ def results_text(results: dict[str, Any]) -> str:
     Raises:
         PWMError: `results` lacks a field; the message names it.
     """
-    lines = [COLUMNS, *(cells(row) for row in task_results(results))]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
-    pad = [str.ljust, *[str.rjust] * (len(COLUMNS) - 1)]
+    rows = task_results(results)
+    names = columns(rows)
+    heads = [" ".join(HEADINGS[name].split()) for name in names]
+    lines = [heads, *([cells(row)[name] for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    pad = [str.ljust, *[str.rjust] * (len(names) - 1)]
     return "\n".join("  ".join(f(text, w) for f, text, w in zip(pad, line, widths)).rstrip() for line in lines)

@@ -75,6 +75,8 @@ def tally(answers: Iterable[bool | None]) -> tuple[int, int]:
 
 def summary(record: RunRecord) -> list[str]:
     """What was done, in at most three sentences; a part that the run has not reached says so."""
+    if record.trained_in_simulator:
+        return [training_sentence(record), evaluation_sentence(record)]
     return [pretraining_sentence(record), learning_sentence(record), evaluation_sentence(record)]
 
 
@@ -107,6 +109,18 @@ def learning_sentence(record: RunRecord) -> str:
     )
 
 
+def training_sentence(record: RunRecord) -> str:
+    """What a baseline did, from the lines of phase "train", whose steps are environment steps."""
+    algorithm = str(record.run["config"]["train"].get("algorithm", "a baseline")).upper()
+    trained = {(line.get("task"), line.get("seed")) for line in record.lines("train") if line.get("task")}
+    tasks, steps = record.tasks, record.updates("train")
+    if not trained or steps is None:
+        return f"This run is to train {algorithm} in the simulator; nothing has been logged yet."
+    what = f"{algorithm} trained {count(len(trained), 'policy', 'policies')} for {', '.join(tasks)}"
+    each = " each" if len(trained) > 1 else ""
+    return f"{what} in the simulator itself, over {count(steps, 'environment step')}{each}, without a world model."
+
+
 def policy_setting(record: RunRecord, name: str) -> int | None:
     """An integer of the policies' settings; pre-training has fields of the same names, so the section must match."""
     section = next(find(record.run.get("config"), "policy"), None)
@@ -123,6 +137,8 @@ def evaluation_sentence(record: RunRecord) -> str:
     episodes = {row.episodes for row in record.rows}
     over = f" over {count(episodes.pop(), 'episode')} each" if len(episodes) == 1 and None not in episodes else ""
     clock = f"; the whole run took {duration(total)}" if total else ""
+    if not known:
+        return f"The policies were evaluated in the simulator{over}{clock}."
     return (
         f"Evaluated in the simulator{over}, the policies beat the mean return of the data on {share(above, known)} "
         f"and reach 90 % of its ten best episodes on {share(near, known_near)}{clock}."
