@@ -1,5 +1,6 @@
 """The engine's step beside Newton's stock step, and its mass matrix beside MuJoCo's."""
 
+import xml.etree.ElementTree as ElementTree
 from importlib.resources import files
 
 import mujoco
@@ -70,12 +71,13 @@ def scene(name, preset="exact", sunk=0.0):
     qd = qd + 0.5 * torch.randn(qd.shape, generator=generator)
     force = torch.zeros_like(qd)
     force[:, robot.dof] = 0.3 * torch.tensor(robot.gear) * torch.randn(1, len(robot.gear), generator=generator)
-    q[:, 1 if name == "hopper" else 2] -= sunk
+    if sunk:
+        q[:, 1 if name == "hopper" else 2] -= sunk
     return robot, physics, q, qd, force
 
 
 @pytest.mark.parametrize("preset", ["exact", "paper"])
-@pytest.mark.parametrize(("name", "sunk"), [("hopper", 0.05), ("ant", 0.4)])
+@pytest.mark.parametrize(("name", "sunk"), [("hopper", 0.05), ("ant", 0.4), ("anymal", 0.1), ("humanoid", 0.1)])
 def test_step_equals_the_stock_step(name, sunk, preset):
     robot, physics, q, qd, force = scene(name, preset, sunk)
     ours = Engine(robot, 1, physics).step(q, qd, force)
@@ -113,11 +115,32 @@ def test_mass_matrix_equals_mujoco(name):
     assert ours.shape == expected.shape
 
 
-# kg: capsules and spheres of 1000 kg/m3, by their volumes; the ant's is also that of the paper's simulator.
-MASSES = {"hopper": 15.820, "ant": 182.18}
+def mass_by_volume(text):
+    """kg of a file's capsules and spheres at 1000 kg/m3."""
+    total = 0.0
+    for geom in ElementTree.fromstring(text).iter("geom"):
+        ends = np.array((geom.get("fromto") or "0 0 0 0 0 0").split(), float)
+        radius = float(geom.get("size") or {"hopper": 0.05, "ant": 0.08}[ElementTree.fromstring(text).get("model")])
+        if geom.get("name"):
+            total += 1000 * np.pi * radius**2 * (np.linalg.norm(ends[3:] - ends[:3]) + 4 / 3 * radius)
+    return total
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_total_mass(name):
-    robot = scene(name)[0]
-    assert sum(robot.builder.body_mass) == pytest.approx(MASSES[name], rel=1e-3)
+# kg: the ant's is that of the paper's simulator, ANYmal's its makers'.
+@pytest.mark.parametrize(
+    ("name", "mass"), [("ant", 182.176), ("anymal", 52.135), ("hopper", 15.820), ("humanoid", 40.844)]
+)
+def test_total_mass(name, mass):
+    text = files("pwm.tasks.locomotion").joinpath("assets", f"{name}.xml").read_text()
+    total = sum(scene(name)[0].builder.body_mass)
+    assert total == pytest.approx(mass, rel=1e-4)
+    if name != "anymal":
+        assert total == pytest.approx(mass_by_volume(text), rel=1e-4)
+
+
+def test_inertia_of_anymal_is_the_makers_figure():
+    builder = scene("anymal")[0].builder
+    for label, mass, inertia in zip(builder.body_label, builder.body_mass, builder.body_inertia):
+        if "THIGH" in label.rsplit("/", 1)[-1]:
+            assert mass == pytest.approx(3.071)
+            np.testing.assert_allclose(np.diag(np.array(inertia).reshape(3, 3)), [0.029564, 0.029904, 0.0048611])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pwm.runtime.errors import PWMError
+from pwm.tasks.locomotion.double_pendulum import DoublePendulum
 from pwm.tasks.locomotion.hopper import Hopper
-from pwm.tasks.locomotion.runner import ANT
+from pwm.tasks.locomotion.runner import ANT, ANYMAL, HUMANOID
 from pwm.tasks.locomotion.settings import Contact, Physics
 from pwm.tasks.locomotion.task import Task
 
@@ -14,6 +15,9 @@ from pwm.tasks.locomotion.task import Task
 _TASKS: dict[str, tuple[Task, Physics, int]] = {
     "hopper": (Hopper(), Physics(16, 1, Contact(2e4, 1e3, 1e3, 0.9)), 16),
     "ant": (ANT, Physics(16, 1, Contact(4e4, 1e4, 3e3, 0.75)), 16),
+    "anymal": (ANYMAL, Physics(16, 1, Contact(1e4, 1e4, 1e3, 0.75)), 16),
+    "humanoid": (HUMANOID, Physics(48, 1, Contact(2e4, 5e3, 1e3, 0.75)), 48),
+    "double-pendulum": (DoublePendulum(), Physics(16, 1, None), 16),
 }
 PRESETS = ("exact", "paper")
 

@@ -12,7 +12,7 @@ from pwm.tasks.locomotion import kernels
 from pwm.tasks.locomotion.newton_kernels import newton, prepare, wp
 
 _SPHERE, _CAPSULE, _BOX = (int(kind) for kind in (newton.GeoType.SPHERE, newton.GeoType.CAPSULE, newton.GeoType.BOX))
-_HINGE = newton.JointType.REVOLUTE
+_COLLIDES = int(newton.ShapeFlags.COLLIDE_SHAPES)
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,11 @@ def dof_names(text: str) -> list[str]:
 
 def _contact_points(builder: newton.ModelBuilder) -> ContactPoints:
     found: list[tuple[int, np.ndarray, float]] = []
-    shapes = zip(builder.shape_type, builder.shape_body, builder.shape_transform, builder.shape_scale)
-    for kind, body, pose, scale in shapes:
-        if body < 0:
+    shapes = zip(
+        builder.shape_type, builder.shape_body, builder.shape_transform, builder.shape_scale, builder.shape_flags
+    )
+    for kind, body, pose, scale, flags in shapes:
+        if body < 0 or not int(flags) & _COLLIDES:
             continue
         if int(kind) == _SPHERE:
             places, radius = [(0.0, 0.0, 0.0)], scale[0]

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pwm.tasks.locomotion.task import height_term
+
 _TORSO_Q, _TORSO_QD = 7, 6
 _TURN = math.pi / 12  # rad, width of the random turn of a start
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A robot of m joints; n = 15 + 3 m.
+    """A robot of m joints; n = 13 + 3 m.
 
     Observation: torso height (m), its rotation (quaternion x, y, z, w), velocity of its centre of mass (m/s) and
     angular velocity (rad/s) in world axes, joint angles (rad), 0.1 x joint velocities, z of the torso's up axis, x of
@@ -42,7 +44,7 @@ class Runner:
 
     @property
     def observation_dim(self) -> int:
-        return 15 + 3 * self.action_dim
+        return 13 + 3 * self.action_dim
 
     @property
     def draws(self) -> int:
@@ -78,4 +80,13 @@ def _above(lowest: float) -> Callable[[Tensor], Tensor]:
     return lambda height: height - lowest
 
 
+def _tall(mark: float, highest: float, scale: float) -> Callable[[Tensor], Tensor]:
+    return lambda height: height_term(height - mark, highest, scale)
+
+
+# Hip abduction, hip and knee of the left front, right front, left hind and right hind leg.
+_STANDING = (-0.1, 0.7, -1.0, 0.1, 0.7, -1.0, -0.1, -0.7, 1.0, 0.1, -0.7, 1.0)
+
 ANT = Runner("ant", 0.75, (0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0), 0.27, _above(0.27), effort_cost=0.0)
+ANYMAL = Runner("anymal", 0.6, _STANDING, 0.25, _above(0.25), effort_cost=0.005)
+HUMANOID = Runner("humanoid", 1.35, (0.0,) * 21, 0.74, _tall(0.84, 0.1, 10.0), effort_cost=0.002)
