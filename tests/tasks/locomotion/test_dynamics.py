@@ -117,12 +117,13 @@ def test_mass_matrix_equals_mujoco(name):
 
 def mass_by_volume(text):
     """kg of a file's capsules and spheres at 1000 kg/m3."""
+    tree = ElementTree.fromstring(text)
+    usual = tree.find("default/geom").get("size")
     total = 0.0
-    for geom in ElementTree.fromstring(text).iter("geom"):
+    for geom in tree.find("worldbody").iter("geom"):
         ends = np.array((geom.get("fromto") or "0 0 0 0 0 0").split(), float)
-        radius = float(geom.get("size") or {"hopper": 0.05, "ant": 0.08}[ElementTree.fromstring(text).get("model")])
-        if geom.get("name"):
-            total += 1000 * np.pi * radius**2 * (np.linalg.norm(ends[3:] - ends[:3]) + 4 / 3 * radius)
+        radius = float(geom.get("size") or usual)
+        total += 1000 * np.pi * radius**2 * (np.linalg.norm(ends[3:] - ends[:3]) + 4 / 3 * radius)
     return total
 
 
