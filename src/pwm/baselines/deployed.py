@@ -40,7 +40,8 @@ class BaselinePolicy(nn.Module):
         self.action_dim: int = about["action_dim"]
         self.squash = _SQUASH[about["squash"]]
         sizes = (self.observation_dim, about["hidden"], self.action_dim)
-        self.net = perceptron(*sizes, about["activation"], about["layer_norm"])
+        with torch.random.fork_rng(devices=[]):  # initial weights, drawn for nothing, must not move anybody's stream
+            self.net = perceptron(*sizes, about["activation"], about["layer_norm"])
         self.register_buffer("mean", torch.zeros(self.observation_dim))
         self.register_buffer("std", torch.ones(self.observation_dim))
         self.register_buffer("bound", torch.tensor(float("inf")))

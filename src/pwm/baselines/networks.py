@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 Activation = Literal["elu", "mish", "tanh", "relu"]
-_ACTIVATIONS = {"elu": nn.ELU, "mish": nn.Mish, "tanh": nn.Tanh, "relu": nn.ReLU}
+ACTIVATIONS = {"elu": nn.ELU, "mish": nn.Mish, "tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 def perceptron(
@@ -19,7 +19,7 @@ def perceptron(
     """Linear -> activation (-> LayerNorm) per hidden layer, then Linear."""
     layers: list[nn.Module] = []
     for width in hidden:
-        layers += [nn.Linear(inputs, width), _ACTIVATIONS[activation]()]
+        layers += [nn.Linear(inputs, width), ACTIVATIONS[activation]()]
         layers += [nn.LayerNorm(width)] if layer_norm else []
         inputs = width
     return nn.Sequential(*layers, nn.Linear(inputs, outputs))
