@@ -15,12 +15,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pwm.baselines.deployed import load_policy
     from pwm.cli.steps import learn, pretrain
     from pwm.data.sample import sample_store_path as sample_dataset
     from pwm.data.store import open_store as open_dataset
     from pwm.evaluation.evaluate import evaluate_run as evaluate
     from pwm.policy.config import PolicyConfig
-    from pwm.policy.deployed import Policy, load_policy
+    from pwm.policy.deployed import Policy
     from pwm.report.page import write_report
     from pwm.runtime.errors import PWMError
     from pwm.tasks.registry import get_task, register_task
@@ -36,7 +37,7 @@ _PLACES = {
     "learn": "pwm.cli.steps:learn",
     "evaluate": "pwm.evaluation.evaluate:evaluate_run",
     "write_report": "pwm.report.page:write_report",
-    "load_policy": "pwm.policy.deployed:load_policy",
+    "load_policy": "pwm.baselines.deployed:load_policy",
     "Policy": "pwm.policy.deployed:Policy",
     "WorldModelConfig": "pwm.world_model.config:WorldModelConfig",
     "PretrainConfig": "pwm.world_model.config:PretrainConfig",

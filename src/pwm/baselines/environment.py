@@ -92,6 +92,13 @@ def make_environment(
     return make_locomotion(task, num_envs=num_envs, seed=seed, device=device, **(config or EnvironmentConfig()).given())
 
 
+def is_differentiable(task: str) -> bool:
+    """Whether `make_environment` knows the task."""
+    from pwm.tasks.locomotion.catalogue import task_names
+
+    return task in task_names()
+
+
 def check_finite(name: str, value: float, step: int) -> None:
     """Raise PWMError where a measured number is not finite."""
     if value != value or abs(value) == float("inf"):

@@ -13,6 +13,7 @@ from pwm.runtime.checkpoint import read_described, write_described
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
+QUALITIES = ("early", "middle", "late")
 _KIND = "replay part"
 _FIELDS = ("observations", "actions", "rewards", "terminations")
 
@@ -81,8 +82,11 @@ class ReplayRecorder:
             if _number(path) != updates:
                 path.unlink()
 
-    def write_store(self, path: PathLike, task: str, episode_length: int, source: str) -> int:
+    def write_store(self, path: PathLike, task: str, episode_length: int, source: str, updates: int) -> int:
         """Turn all parts into the episode store at `path` and remove them; returns the number of episodes.
+
+        An episode's quality is the third of all `updates` in which it ended (to a checkpoint): "early", "middle" or
+        "late".
 
         Raises:
             PWMError: no episode has finished, `path` holds a store, or the disk refuses.
@@ -91,6 +95,7 @@ class ReplayRecorder:
         with StoreWriter(path) as writer:
             for part in self._files("part"):
                 tensors, _ = read_described(part, _KIND)
+                quality = QUALITIES[min(3 * (_number(part) - 1) // updates, 2)]
                 observation_end = end = 0
                 for length in tensors["lengths"].tolist():
                     if not count:
@@ -99,7 +104,7 @@ class ReplayRecorder:
                     rows = slice(end, end + length)
                     seen = slice(observation_end, observation_end + length + 1)
                     arrays = [tensors["observations"][seen], *(tensors[name][rows] for name in _FIELDS[1:])]
-                    writer.add_episode(task, *(array.numpy() for array in arrays))
+                    writer.add_episode(task, *(array.numpy() for array in arrays), quality=quality)
                     observation_end, end, count = seen.stop, rows.stop, count + 1
         for path in (*self._files("part"), *self._files("pending")):
             path.unlink()

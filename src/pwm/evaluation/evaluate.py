@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pwm.baselines.deployed import load_policy
 from pwm.data.store import open_store
 from pwm.evaluation.aggregate import aggregate
 from pwm.evaluation.environments import Table
@@ -18,7 +19,7 @@ from pwm.evaluation.random_policy import RandomPolicy
 from pwm.evaluation.results import Scores, read_results, results_path, task_entry
 from pwm.evaluation.rollout import Act, Episodes, run_episodes
 from pwm.evaluation.workers import MOST_WORKERS, Workers, count_cores
-from pwm.policy.deployed import DeployedPolicy, act_together, find_policies, load_policy
+from pwm.policy.deployed import DeployedPolicy, act_together, find_policies
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_json
 from pwm.runtime.metrics import MetricsLog

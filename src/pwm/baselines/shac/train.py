@@ -80,7 +80,7 @@ def train_shac(
                 _keep(learner, recorder, budget, files)
     if recorder is not None and save_replay is not None and learner.updates == config.updates:
         source = f"every training episode of SHAC, seed {seed}, {config.updates} updates"
-        count = recorder.write_store(save_replay, task, environment.episode_length, source)
+        count = recorder.write_store(save_replay, task, environment.episode_length, source, config.updates)
         print(f"Replay: {count:,} episodes in {save_replay}")
     policy = export_shac(learner)
     policy.save(files[0])

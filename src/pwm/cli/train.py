@@ -1,0 +1,130 @@
+"""`pwm train`: baselines that learn in the environment itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pwm.baselines.environment import EnvironmentConfig
+from pwm.baselines.sb3.config import PPOConfig, SACConfig
+from pwm.baselines.shac.config import ShacConfig, shac_preset
+from pwm.cli.parse import command_line, parse, peek
+from pwm.runtime.errors import PWMError
+
+_FREE = ("checkpoint_every", "log_every")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a baseline on one task, in its simulator. The same command again resumes where it stopped.
+
+    The settings below are those of --algo; `pwm train --algo ppo --help` shows PPO's."""
+
+    algo: Literal["shac", "ppo", "sac"] = "shac"
+    """shac: through the gradients of a differentiable simulator, locomotion tasks only. ppo and sac: on any task, with
+    Stable-Baselines3."""
+    task: str = "ant"
+    """Task to learn. SHAC's settings have a preset for some tasks."""
+    out: Path | None = None
+    """Run folder; none means runs/ALGO-TASK."""
+    seed: int = 0
+    """Seed of the first policy."""
+    seeds: int = 1
+    """Policies to train, one after the other; their seeds count on from the first."""
+    time_budget: float | None = None
+    """Minutes of training per policy, resumptions included, after which it stops; with more, it goes on."""
+    device: str = "cpu"
+    """auto, cpu, cuda or cuda:N."""
+    threads: int | None = 1
+    """CPU threads; these networks are too small to gain from more."""
+    simulator: EnvironmentConfig = EnvironmentConfig()
+
+
+@dataclass(frozen=True)
+class TrainShac(Train):
+    __doc__ = Train.__doc__
+
+    save_replay: Path | None = None
+    """Folder of an episode store to write when training ends, of all episodes played (with one seed only)."""
+    learning: ShacConfig = ShacConfig()
+
+
+@dataclass(frozen=True)
+class TrainPPO(Train):
+    __doc__ = Train.__doc__
+
+    learning: PPOConfig = PPOConfig()
+
+
+@dataclass(frozen=True)
+class TrainSAC(Train):
+    __doc__ = Train.__doc__
+
+    learning: SACConfig = SACConfig()
+
+
+_COMMANDS: dict[str, type[Train]] = {"shac": TrainShac, "ppo": TrainPPO, "sac": TrainSAC}
+
+
+def main(arguments: Sequence[str]) -> int:
+    algorithm = peek(arguments, "--algo", Train.algo)
+    command = _COMMANDS.get(algorithm, TrainShac)
+    defaults = {}
+    if command is TrainShac:
+        defaults["learning"] = shac_preset(peek(arguments, "--task", Train.task))
+    args: Any = parse(command, "train", arguments, **defaults)
+
+    from pwm.cli.main import STARTED
+    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
+    from pwm.runtime.run_folder import record_step, refuse_changes
+    from pwm.runtime.stopwatch import Stopwatch
+
+    keep_freed_memory()
+    set_threads(args.threads)
+    if args.seeds < 1:
+        raise PWMError(f"--seeds {args.seeds}: train at least one policy")
+    replay = getattr(args, "save_replay", None)
+    if replay is not None and args.seeds > 1:
+        raise PWMError("--save-replay: one store holds the replay of one training; leave out --seeds")
+    out = args.out or Path("runs") / f"{args.algo}-{args.task}"
+    train, device = _trainer(args), resolve_device(args.device)
+    settings = {"train": {"algorithm": args.algo, "task": args.task}, "simulator": args.simulator}
+    settings[args.algo] = {f.name: getattr(args.learning, f.name) for f in fields(args.learning) if f.name not in _FREE}
+    refuse_changes(out, settings)
+    task = _task(args.task)
+    facts: dict[str, Any] = {"command": command_line("train", arguments), "seed": args.seed, "tasks": [task]}
+    record_step(out, "train", settings, **facts)
+    with Stopwatch(out, STARTED).stage("train"):
+        for seed in range(args.seed, args.seed + args.seeds):
+            extra = {} if replay is None else {"save_replay": replay}
+            simulator, budget = args.simulator, args.time_budget
+            train(args.task, out, args.learning, seed, simulator, device, time_budget=budget, **extra)
+    print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
+    return 0
+
+
+def _trainer(args: Train) -> Any:
+    """The function that trains one policy."""
+    if args.algo == "shac":
+        from pwm.baselines.shac.train import train_shac
+
+        return train_shac
+    try:
+        import stable_baselines3  # noqa: F401
+    except ImportError as error:
+        raise PWMError(f"--algo {args.algo}: needs Stable-Baselines3; pip install 'pwm[baselines]'") from error
+    from functools import partial
+
+    from pwm.baselines.environment import is_differentiable
+    from pwm.baselines.sb3.train import train_sb3
+
+    return partial(train_sb3, differentiable=is_differentiable(args.task))
+
+
+def _task(task: str) -> dict[str, Any]:
+    """What run.json says of the task."""
+    from pwm.tasks.registry import get_task
+
+    return get_task(task).as_dict()
