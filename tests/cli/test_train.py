@@ -99,9 +99,8 @@ def test_help_shows_the_settings_of_the_algorithm(pwm):
     assert "--critic-passes" in pwm("train", "--help").out
     assert "--clip-range" in pwm("train", "--algo", "ppo", "--help").out
     assert "--buffer-size" in pwm("train", "--algo=sac", "--help").out
-    assert (
-        "(default: 0.0002)" in pwm("train", "--task", "hopper", "--help").out.split("--critic-learning-rate")[1][:150]
-    )
+    hopper = pwm("train", "--task", "hopper", "--help").out.split("--critic-learning-rate")[1]
+    assert hopper.split("default: ")[1].startswith("0.0002")
 
 
 def test_ppo_and_sac(pwm, tmp_path, monkeypatch):
