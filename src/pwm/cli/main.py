@@ -25,6 +25,7 @@ COMMANDS = {
     "data": "collect, import, inspect and change episode stores",
     "import-model": "a checkpoint of TD-MPC2 or PWM as a run's world model",
     "export-model": "a run's world model as a checkpoint that TD-MPC2 reads",
+    "hub": "push runs and episode stores to the Hugging Face Hub, and pull them",
     "doctor": "say what works on this machine, and how fast",
 }
 
