@@ -9,7 +9,7 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.memory import peak_bytes
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
 from pwm.world_model.loss import world_model_loss
-from pwm.world_model.pretrain import Pretrainer, micro_batches, pretrain
+from pwm.world_model.pretrain import Pretrainer, backward, micro_batches, pretrain
 from tests.world_model.conftest import drifting_points
 
 MODEL = world_model_size("tiny", episodic=True)
@@ -31,7 +31,7 @@ def trainer(store, model=MODEL, **changes):
 
 
 def gradients(trainer):
-    losses = trainer.backward(trainer.sampler(0).sample(0))
+    losses = backward(trainer.model, trainer.sampler(0).sample(0), trainer.config)
     return losses, {name: p.grad for name, p in trainer.model.named_parameters()}
 
 

@@ -79,7 +79,7 @@ class Pretrainer:
         encoder = [p for name, p in named if name.startswith("encoder.")]
         groups = [{"params": encoder}, {"params": [p for name, p in named if not name.startswith("encoder.")]}]
         self.optimiser = adam(groups, device, config.learning_rate)
-        self._run = CapturedStep(self._step, device, config.cuda_graph)
+        self._run = CapturedStep(self.step, device, config.cuda_graph)
         self.updates = 0
 
     def learning_rate(self, step: int) -> float:
@@ -103,26 +103,13 @@ class Pretrainer:
         self.updates += 1
         return values
 
-    def _step(self, _: str, *batch: Tensor) -> dict[str, Tensor]:
-        """What a CUDA graph records of an update: nothing in here may wait for the device."""
-        losses = self.backward(SliceBatch(*batch))
+    def step(self, _: str, *batch: Tensor) -> dict[str, Tensor]:
+        """One gradient step on the parts of a `SliceBatch`; what a CUDA graph records, so nothing in here may wait."""
+        losses = backward(self.model, SliceBatch(*batch), self.config)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
         self.optimiser.step()
         self.model.project_embedding()
         return losses | {"grad_norm": norm}
-
-    def backward(self, batch: SliceBatch) -> dict[str, Tensor]:
-        """Leave the gradient of the batch's loss in the parameters, part by part; returns the batch's losses."""
-        self.optimiser.zero_grad(set_to_none=True)
-        total: dict[str, Tensor] = {}
-        for part, share in micro_batches(batch, self.config):
-            loss, parts = world_model_loss(self.model, part, self.config)
-            if share < 1.0:
-                loss = loss * share
-            loss.backward()
-            for name, value in {"loss": loss.detach(), **{n: p * share for n, p in parts.items()}}.items():
-                total[name] = total[name] + value if name in total else value
-        return total
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
@@ -163,6 +150,20 @@ def _moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tens
     rows = [data.observations[data.offsets[e] + e : data.offsets[e + 1] + e + 1] for e in picked]
     observations = torch.from_numpy(np.concatenate(rows)).double()
     return observations.mean(dim=0).float(), observations.std(dim=0).clamp(min=1e-2).float()
+
+
+def backward(model: WorldModel, batch: SliceBatch, config: PretrainConfig) -> dict[str, Tensor]:
+    """Leave the gradient of the batch's loss in the parameters, part by part; returns the batch's losses."""
+    model.zero_grad(set_to_none=True)
+    total: dict[str, Tensor] = {}
+    for part, share in micro_batches(batch, config):
+        loss, parts = world_model_loss(model, part, config)
+        if share < 1.0:
+            loss = loss * share
+        loss.backward()
+        for name, value in {"loss": loss.detach(), **{n: p * share for n, p in parts.items()}}.items():
+            total[name] = total[name] + value if name in total else value
+    return total
 
 
 def micro_batches(batch: SliceBatch, config: PretrainConfig) -> Iterator[tuple[SliceBatch, float]]:

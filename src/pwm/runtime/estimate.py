@@ -1,0 +1,81 @@
+"""What a long piece of work will take, from small samples of it: seconds and bytes are straight lines in its size."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+Point = tuple[int, float]
+"""A size (slices, policies) and the seconds or bytes measured there."""
+_LONG_ENOUGH = 0.7  # seconds of one call, beyond which no larger size is tried
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a step of a run will take on this machine."""
+
+    seconds: float
+    """Of its updates alone: reading the data, checkpoints and measurements come on top."""
+    peak_bytes: int
+    """Of all tensors at the worst moment; the program itself and its libraries come on top."""
+    measured: str
+    """What it was estimated from, in words."""
+
+
+def timed(
+    make: Callable[[int], Callable[[], object]], size: int, device: torch.device | str, start: int
+) -> list[Point]:
+    """Seconds of one call of `make(n)`, for n that double from `start` until a call is long or n is `size`.
+
+    Each n is called once to warm up and then three times, of which the median counts.
+    """
+    points: list[Point] = []
+    n = min(start, size)
+    while True:
+        work = make(n)
+        _seconds(work, device)
+        points.append((n, statistics.median(_seconds(work, device) for _ in range(3))))
+        if n == size or (len(points) > 1 and points[-1][1] > _LONG_ENOUGH):
+            return points
+        n = min(2 * n, size)
+
+
+def at(points: list[Point], size: int) -> float:
+    """The value at `size`: on the line through the last two points, which never falls; or the only point's, in
+    proportion."""
+    n, value = points[-1]
+    if n == size:
+        return value
+    if len(points) == 1:
+        return value * size / n
+    before, less = points[-2]
+    return value + max(value - less, 0.0) / (n - before) * (size - n)
+
+
+def largest(points: list[Point], limit: float) -> int:
+    """The largest size whose value on the line through the last two points stays within `limit`; 0 where none does."""
+    (before, less), (n, value) = points[-2:]
+    slope = max((value - less) / (n - before), 1e-12)
+    return max(int((limit - (value - slope * n)) / slope), 0)
+
+
+def describe(points: list[Point], unit: str) -> str:
+    """The last points in words."""
+    return ", ".join(f"{n} {unit}: {seconds:.3g} s" for n, seconds in points[-2:])
+
+
+def _seconds(work: Callable[[], object], device: torch.device | str) -> float:
+    _wait(device)
+    begin = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - begin
+
+
+def _wait(device: torch.device | str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
