@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from benchmarks import workload
-from benchmarks.flops import action_flops
 from benchmarks.harness import compare
 from benchmarks.reference.convert import convert_actor, convert_world_model
 from benchmarks.reference.networks import WorldModel as ReferenceModel
 from benchmarks.results import Context, Record, measured
 from pwm.policy.config import PolicyConfig
+from pwm.policy.cost import action_flops
 from pwm.policy.deployed import Policy, export_policies
 from pwm.policy.learner import FleetLearner
 from pwm.world_model.config import world_model_size

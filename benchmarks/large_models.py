@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -62,6 +63,14 @@ def measure(size: str, updates: int = 2, **settings: Any) -> dict[str, Any]:
     }
 
 
+def run_case(case: dict[str, Any]) -> dict[str, Any]:
+    """`measure`, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.large_models", "--case", json.dumps(case)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser("python -m benchmarks.large_models", description=__doc__)
@@ -76,9 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     records = {}
     for name in args.only:
-        command = [sys.executable, "-m", "benchmarks.large_models", "--case", json.dumps(CASES[name])]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        records[name] = CASES[name] | json.loads(done.stdout.splitlines()[-1])
+        records[name] = CASES[name] | run_case(CASES[name])
         peak = records[name]["process_bytes_with_checkpoint"] / 2**30
         print(f"{name}: {records[name]['seconds_per_update']:.1f} s per update, {peak:.1f} GiB", flush=True)
     if args.out:

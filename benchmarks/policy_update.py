@@ -7,20 +7,20 @@ from a store; the reference picks rows of a tensor.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 
 from benchmarks import workload
-from benchmarks.flops import policy_update_bytes, policy_update_flops
 from benchmarks.harness import compare, seconds
 from benchmarks.reference.convert import convert_actor, convert_critics, convert_world_model
 from benchmarks.reference.policy_update import PolicyTrainer
 from benchmarks.results import Context, Record, measured, skipped
 from pwm.data.store import EpisodeStore
 from pwm.policy.config import PolicyConfig, policy_preset
+from pwm.policy.cost import learn_bytes, policy_update_flops
+from pwm.runtime.memory import free_bytes
 from pwm.world_model.config import world_model_size
 from pwm.world_model.model import WorldModel
 
@@ -56,7 +56,8 @@ def _size(
         ):  # nothing of ours measured yet; a member costs no more than the reference
             trainer()
             per_member = seconds(trainer, context.device)
-        reason = _too_much(context, policy_update_bytes(model.config, config, members), members, per_member, budget)
+        needed = learn_bytes(model, store, [(store.tasks[0], seed) for seed in range(members)], config)
+        reason = _too_much(context, needed, members, per_member, budget)
         if reason:
             yield name, skipped(context, reason)
             continue
@@ -119,19 +120,8 @@ def reference(
 
 def _too_much(context: Context, needed: int, members: int, per_member: float | None, budget: float) -> str | None:
     """Why a fleet is not measured; None where it is."""
-    free = _free_memory(context.device)
+    free = free_bytes(context.device)
     if needed > 0.8 * free:
         return f"would need about {needed / 1e9:.0f} GB, {free / 1e9:.0f} GB are free"
     estimate = 3 * members * (per_member or 0.0)  # a warm-up and two rounds
     return f"would take {estimate:.0f} s, the budget is {budget:.0f} s" if estimate > budget and members > 1 else None
-
-
-def _free_memory(device: torch.device) -> float:
-    """Bytes that a process may still take on this device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            return 1024.0 * next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

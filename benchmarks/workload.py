@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
-import numpy as np
 import torch
 
-from pwm.data.store import EpisodeStore, open_store
-from pwm.data.writer import StoreWriter
+from pwm.data.store import EpisodeStore
+from pwm.data.synthetic import synthetic_store as random_store
 from pwm.policy.config import PolicyConfig
 from pwm.policy.learner import FleetLearner
 from pwm.world_model.config import WorldModelConfig
@@ -22,22 +19,11 @@ MT30 = {f"task-{k}": (24 - k % 10, 6 - k % 5) for k in range(30)}
 """Thirty tasks and their (observation, action) widths; the widest have MT30's."""
 
 
-@contextlib.contextmanager
 def synthetic_store(
     sizes: Mapping[str, tuple[int, int]] = MT30, episodes: int = 4, length: int = 64
-) -> Iterator[EpisodeStore]:
+) -> AbstractContextManager[EpisodeStore]:
     """A store of random episodes in a temporary folder, for tasks of these (observation, action) widths."""
-    random = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        with StoreWriter(Path(folder) / "store") as writer:
-            for task, (o, a) in sizes.items():
-                writer.add_task(task, o, a, episode_length=length, action_repeat=2)
-                for _ in range(episodes):
-                    observations = random.normal(size=(length + 1, o)).astype(np.float32)
-                    actions = random.uniform(-1, 1, size=(length, a)).astype(np.float32)
-                    rewards = random.uniform(0, 2, size=length).astype(np.float32)
-                    writer.add_episode(task, observations, actions, rewards)
-        yield open_store(Path(folder) / "store")
+    return random_store(sizes, episodes, length)
 
 
 def world_model(config: WorldModelConfig, store: EpisodeStore, seed: int = 0) -> WorldModel:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks import workload
-from benchmarks.flops import world_model_update_flops
 from benchmarks.harness import compare
 from benchmarks.reference.convert import convert_world_model
 from benchmarks.reference.world_model_update import WorldModelTrainer
@@ -18,6 +17,7 @@ from benchmarks.results import Context, Record, measured
 from pwm.data.sampler import SliceSampler
 from pwm.data.store import EpisodeStore
 from pwm.world_model.config import PretrainConfig, world_model_size
+from pwm.world_model.cost import world_model_update_flops
 from pwm.world_model.pretrain import Pretrainer
 
 NAME = "world_model_update"

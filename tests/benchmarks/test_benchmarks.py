@@ -55,7 +55,7 @@ def test_big_fleets_are_skipped_honestly(context, monkeypatch):
     context = Context(torch.device("cpu"), 1, sizes=("tiny",), budget_s=29.0)
     skipped = dict(policy_update.run(context, fleets=(8, 80), config=POLICY))["policy_update/tiny/80"]
     assert skipped["skipped"] == "would take 30 s, the budget is 29 s"
-    monkeypatch.setattr(policy_update, "_free_memory", lambda device: 10.0)
+    monkeypatch.setattr(policy_update, "free_bytes", lambda device: 10.0)
     (record,) = dict(policy_update.run(context, fleets=(8,), config=POLICY)).values()
     assert record["skipped"].startswith("would need about")
 

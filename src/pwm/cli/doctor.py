@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pwm.cli.bench import Bench, bench
 from pwm.cli.parse import parse
 
 
@@ -17,6 +18,9 @@ class Doctor:
     """Task whose simulator is tried."""
     threads: int | None = None
     """CPU threads; none leaves PyTorch's choice."""
+    bench: bool = False
+    """Instead of the above, say what this machine will take for training of the size below; half a minute or so."""
+    measured: Bench = Bench()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,9 +28,15 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm import __version__
     from pwm.runtime.config import machine, versions
-    from pwm.runtime.device import set_threads
+    from pwm.runtime.device import keep_freed_memory, set_threads
 
     threads = set_threads(args.threads)
+    if args.bench:
+        keep_freed_memory()
+        for line in bench(args.measured):
+            print(line, flush=True)
+        print("Reading data, checkpoints and measurements come on top; run.json keeps how far off an estimate was.")
+        return 0
     print(f"pwm          {__version__}")
     for name, version in versions().items():
         print(f"{name:<12} {version}")

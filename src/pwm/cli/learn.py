@@ -28,6 +28,8 @@ class Learn:
     """Policies per task."""
     seed: int = 0
     """Seed of the first policy of each task; the others count on from it."""
+    fleet: int | None = None
+    """Policies learned at once; none means all. For memory: fewer at once take less, and longer in all."""
     preset: str = "as_paper"
     """as_paper, or as_published (what the authors' code does); the settings below replace single fields of it."""
     data: Path | None = None
@@ -68,7 +70,8 @@ def main(arguments: Sequence[str]) -> int:
     store = open_store(args.data or _data_of(args.world_model), tasks, verify=args.verify)
     command, clock = command_line("learn", arguments), Stopwatch(out, STARTED)
     seeds = range(args.seed, args.seed + args.seeds)
-    steps.learn(model, store, out, tasks, args.learning, seeds, args.device, command=command, clock=clock)
+    more = {"fleet": args.fleet, "command": command, "clock": clock}
+    steps.learn(model, store, out, tasks, args.learning, seeds, args.device, **more)
     print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
     return 0
 

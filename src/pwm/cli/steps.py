@@ -9,13 +9,16 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pwm.cli.forecast import forecast
 from pwm.data.store import EpisodeStore
 from pwm.policy.config import PolicyConfig
+from pwm.policy.cost import estimate_learn, policy_update_flops
 from pwm.policy.deployed import Policy, policy_path
 from pwm.policy.learn import check_free, check_sizes, fleet_checkpoint
 from pwm.policy.learn import learn as learn_policies
@@ -27,6 +30,7 @@ from pwm.runtime.files import PathLike
 from pwm.runtime.run_folder import read_run_file, record_step, refuse_changes
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
+from pwm.world_model.cost import estimate_pretrain, world_model_update_flops
 from pwm.world_model.files import load_world_model, world_model_path
 from pwm.world_model.model import WorldModel
 from pwm.world_model.pretrain import pretrain as pretrain_world_model
@@ -73,7 +77,12 @@ def pretrain(
         return load_world_model(weights, device)
     if done:
         print(f"World model: resumes after update {done:,} of {config.updates:,}")
-    with (clock or Stopwatch(out)).stage("pretrain"):
+    flops = config.updates * world_model_update_flops(
+        model, config.batch_size, config.horizon, len(store.tasks), store.observation_dim, store.action_dim
+    )
+    cure = "lower micro_batch, set recompute_steps, or choose a smaller size, with another --out"
+    expected = partial(estimate_pretrain, store, model, config, device)
+    with forecast(out, "pretrain", clock or Stopwatch(out), flops, expected, device, done > 0, cure):
         return pretrain_world_model(store, out, model, config, seed, device)
 
 
@@ -86,13 +95,15 @@ def learn(
     seeds: Sequence[int] = (0,),
     device: torch.device | str = "auto",
     *,
+    fleet: int | None = None,
     command: str | None = None,
     clock: Stopwatch | None = None,
 ) -> list[Policy]:
-    """Learn one policy per task and seed in a frozen world model, all as one fleet, and leave them in the run `out`.
+    """Learn one policy per task and seed in a frozen world model, and leave them in the run `out`.
 
     The same call again resumes, or returns the finished policies. `model` is a world model or the run folder that
     holds it (then `out` defaults to that run); `tasks` defaults to all of the model's; `config` to the paper's.
+    All policies learn at once, as one fleet; `fleet` bounds how many, where memory does, and the rest follow.
 
     Raises:
         PWMError: a task is unknown to model or data, sizes differ between them, or `out` holds policies that were
@@ -110,6 +121,42 @@ def learn(
     tasks, seeds = list(dict.fromkeys(tasks or model.tasks)), list(dict.fromkeys(seeds))
     for task in tasks:  # before run.json says that they belong together
         check_sizes(model, store, task)
+    clock, command = clock or Stopwatch(out), command or _command()
+    return [
+        policy
+        for some_tasks, some_seeds in fleets(tasks, seeds, fleet)
+        for policy in _learn_fleet(model, store, out, some_tasks, config, some_seeds, device, command, clock)
+    ]
+
+
+def fleets(tasks: list[str], seeds: list[int], most: int | None) -> list[tuple[list[str], list[int]]]:
+    """The (tasks, seeds) of fleets with at most so many members: together every task with every seed, once.
+
+    Raises:
+        PWMError: `most` is below one.
+    """
+    if most is None:
+        return [(tasks, seeds)]
+    if most < 1:
+        raise PWMError(f"fleet is {most}, must be at least 1")
+    across = min(most, len(seeds))
+    down = most // across
+    groups = [seeds[k : k + across] for k in range(0, len(seeds), across)]
+    return [(tasks[k : k + down], group) for group in groups for k in range(0, len(tasks), down)]
+
+
+def _learn_fleet(
+    model: WorldModel,
+    store: EpisodeStore,
+    out: PathLike,
+    tasks: list[str],
+    config: PolicyConfig,
+    seeds: list[int],
+    device: torch.device,
+    command: str,
+    clock: Stopwatch,
+) -> list[Policy]:
+    """One fleet of `learn`."""
     made_in = {"world_model": digest(model.state_dict()), "data": store.fingerprint()}
     settings = {"policy": config, "learn": {"tasks": tasks, "seeds": seeds, **made_in}}
     members = [(task, seed) for task in tasks for seed in seeds]
@@ -122,11 +169,12 @@ def learn(
     before = read_run_file(out)
     # "policy" and "learn" are those of the last fleet; a run may hold several.
     settings["fleets"] = before.get("config", {}).get("fleets", {}) | {checkpoint.stem: dict(settings)}
-    facts: dict[str, Any] = {"command": command or _command()}
+    facts: dict[str, Any] = {"command": command}
     if not before.get("data"):
         facts["data"] = _data(store)
     if "pretrain" not in before.get("config", {}):  # a run of policies alone
-        facts |= {"seed": seeds[0], "tasks": _tasks(store, tasks)}
+        known = {task["id"]: task for task in [*before.get("tasks", []), *_tasks(store, tasks)]}
+        facts |= {"seed": before.get("seed", seeds[0]), "tasks": list(known.values())}
     record_step(out, f"learn {checkpoint.stem}", settings, **facts)
     if done >= config.total_updates:
         policies = learn_policies(model, store, out, tasks, config, seeds, device)
@@ -134,7 +182,12 @@ def learn(
         return policies
     if done:
         print(f"Policies: resume after update {done:,} of {config.total_updates:,}")
-    with (clock or Stopwatch(out)).stage("learn"):
+    flops = config.updates * policy_update_flops(
+        model.config, config, len(members), model.observation_dim, model.action_dim
+    )
+    cure = "learn fewer policies at once with --fleet N"
+    expected = partial(estimate_learn, model, store, members, config, device)
+    with forecast(out, f"learn {checkpoint.stem}", clock, flops, expected, device, done > 0, cure):
         return learn_policies(model, store, out, tasks, config, seeds, device)
 
 

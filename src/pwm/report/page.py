@@ -11,7 +11,7 @@ from pwm.report.aggregate import Aggregate, read_aggregate, score_text
 from pwm.report.figures import film_figures, learning_figures, model_figures, note, section
 from pwm.report.record import RunRecord, TaskResult, read_run, unknown_columns
 from pwm.report.scores import aggregate_section
-from pwm.report.words import ABSENT, duration, interval, number, percent, scale, summary, tally
+from pwm.report.words import ABSENT, duration, expectations, interval, number, percent, scale, summary, tally
 from pwm.runtime.files import write_atomic
 
 HEADINGS = {
@@ -279,6 +279,7 @@ def foot(record: RunRecord) -> str:
         "Command": f"<code>{escape(str(command))}</code>" if command else "",
         "Seed": escape(str(run.get("seed", ""))),
         "Data": escape(f"{data['path']}{fingerprint}") if data.get("path") else "",
+        "Expected": escape(" · ".join(expectations(record))),
         "Machine": escape(str(run.get("machine", ""))),
         "Versions": escape(" · ".join(f"{name} {version}" for name, version in versions.items())),
         "Started": escape(str(run.get("created", "")).replace("T", " ").replace("+00:00", " UTC")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pwm.report.record import RunRecord, TaskResult, find
+from pwm.report.record import RunRecord, TaskResult, find, is_number
 
 SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 ABSENT = "–"
@@ -148,3 +148,18 @@ def evaluation_sentence(record: RunRecord) -> str:
 def share(part: int, whole: int) -> str:
     """ "all four tasks", "three of four tasks"."""
     return f"all {count(whole, 'task')}" if part == whole > 1 else f"{small(part)} of {count(whole, 'task')}"
+
+
+def expectations(record: RunRecord) -> list[str]:
+    """What the run's steps took beside what was expected of them, for those that were estimated and are done."""
+    estimates = record.run.get("estimates")
+    found = []
+    for step, entry in (estimates if isinstance(estimates, dict) else {}).items():
+        numbers = [entry.get(name) for name in ("estimated_seconds", "seconds")] if isinstance(entry, dict) else [None]
+        if all(is_number(x) and x > 0 for x in numbers):
+            expected, taken = numbers
+            name = str(step).split()[0]
+            found.append(
+                f"{name} took {duration(taken)}, {taken / expected:.2f} times the {duration(expected)} expected"
+            )
+    return found

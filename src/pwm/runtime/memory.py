@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -63,6 +64,17 @@ def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
     with LiveTensors() as live:
         work()
     return live.peak
+
+
+def free_bytes(device: torch.device | str) -> float:
+    """Bytes that a process may still take on this device."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            return 1024.0 * next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def peak_process_bytes() -> int:

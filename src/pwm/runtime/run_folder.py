@@ -27,7 +27,7 @@ def read_run_file(run: PathLike) -> dict[str, Any]:
     path = run_file(run)
     record = read_json(path) if path.exists() else {}
     sound = isinstance(record, dict) and all(
-        isinstance(record.get(name, {}), dict) for name in ("config", "commands", "data")
+        isinstance(record.get(name, {}), dict) for name in ("config", "commands", "data", "estimates")
     )
     if not sound or not isinstance(record.get("config", {}).get("fleets", {}), dict):
         raise PWMError(f"{path}: not the description of a run; the file is damaged, start with another --out")

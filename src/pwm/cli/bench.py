@@ -1,0 +1,94 @@
+"""`pwm doctor --bench`: what this machine will take for pre-training and policy learning of a given size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pwm.runtime.config import Precision
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What `--bench` measures. The defaults are the paper's multi-task settings."""
+
+    size: str = "48"
+    """World model by name, as in `pwm pretrain`."""
+    tasks: int = 30
+    """Tasks of the data; their widths are MT30's widest."""
+    pretrain_updates: int = 100_000
+    """Gradient steps of the world model."""
+    batch_size: int = 1024
+    """Slices per gradient step."""
+    micro_batch: int | None = None
+    """As in `pwm pretrain`."""
+    recompute_steps: int = 0
+    """As in `pwm pretrain`."""
+    policies: int = 1
+    """Policies per task."""
+    updates: int = 10_000
+    """Updates per policy."""
+    rollouts: int = 64
+    """Imagined rollouts per update and policy."""
+    precision: Precision = "float32"
+    """Of the matrix products, as in both commands."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+_WIDTHS = (24, 6)  # MT30's widest observation and action
+
+
+def bench(asked: Bench) -> Iterator[str]:
+    """Lines that say what both steps will take, from a few updates of each on random data.
+
+    Raises:
+        PWMError: a size or setting that makes no sense, or a device that is not there.
+    """
+    from pwm.cli.forecast import sentence
+    from pwm.data.synthetic import synthetic_store
+    from pwm.policy.config import PolicyConfig
+    from pwm.policy.cost import estimate_learn, members_that_fit, policy_update_flops
+    from pwm.runtime.config import require
+    from pwm.runtime.device import resolve_device
+    from pwm.runtime.memory import free_bytes
+    from pwm.world_model.config import PretrainConfig, world_model_size
+    from pwm.world_model.cost import estimate_pretrain, world_model_update_flops
+    from pwm.world_model.model import WorldModel
+
+    for name in ("tasks", "policies"):
+        require(getattr(asked, name) >= 1, name, getattr(asked, name), "at least 1")
+    device, size = resolve_device(asked.device), world_model_size(asked.size)
+    pretrain = PretrainConfig(
+        updates=asked.pretrain_updates,
+        batch_size=asked.batch_size,
+        micro_batch=asked.micro_batch,
+        recompute_steps=asked.recompute_steps,
+        precision=asked.precision,
+    )
+    learn = PolicyConfig(updates=asked.updates, batch_size=asked.rollouts, precision=asked.precision)
+    free = free_bytes(device)
+    case = f"size {asked.size}, {asked.tasks} tasks, {asked.precision}, {device}"
+    yield f"{'bench':<12} {case}: {free / 2**30:.1f} GiB free"
+    with synthetic_store({f"task-{k}": _WIDTHS for k in range(asked.tasks)}) as store:
+        found = estimate_pretrain(store, size, pretrain, device)
+        flops = world_model_update_flops(size, asked.batch_size, pretrain.horizon, asked.tasks, *_WIDTHS)
+        yield f"{'pretrain':<12} {sentence(found.seconds, found.peak_bytes)}{_fits(found.peak_bytes, free)}"
+        yield f"{'':<12} {_rate(flops, asked.pretrain_updates, found.seconds)}; from {found.measured}"
+        model = WorldModel(size, store.tasks, *([w] * asked.tasks for w in _WIDTHS)).to(device).freeze()
+        members = [(task, seed) for task in store.tasks for seed in range(asked.policies)]
+        found = estimate_learn(model, store, members, learn, device)
+        flops = policy_update_flops(size, learn, len(members), *_WIDTHS)
+        most = members_that_fit(model, store, learn, free)
+        yield f"{'learn':<12} {sentence(found.seconds, found.peak_bytes)}{_fits(found.peak_bytes, free)}"
+        yield f"{'':<12} {_rate(flops, asked.updates, found.seconds)}; from {found.measured}"
+        yield f"{'':<12} {len(members)} policies asked for; about {most} fit at once"
+
+
+def _rate(flops: float, updates: int, seconds: float) -> str:
+    rate = flops * updates / seconds / 1e9 if seconds else 0.0
+    return f"{flops / 1e9:,.3g} GFLOP per update at {rate:,.0f} GFLOP/s"
+
+
+def _fits(needed: float, free: float) -> str:
+    return "" if needed < free else " (more than is free)"

@@ -1,0 +1,89 @@
+"""What a step of a run is expected to take, said before it and compared after it; run.json keeps both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from pwm.runtime.errors import PWMError
+from pwm.runtime.estimate import Estimate
+from pwm.runtime.files import PathLike, write_json
+from pwm.runtime.memory import free_bytes
+from pwm.runtime.progress import clock as minutes
+from pwm.runtime.run_folder import read_run_file, run_file
+from pwm.runtime.stopwatch import Stopwatch
+
+WORTH_IT = 1e12  # FLOP of matrix products; less takes seconds, and so does estimating it
+
+
+@contextmanager
+def forecast(
+    run: PathLike,
+    step: str,
+    watch: Stopwatch,
+    flops: float,
+    estimate: Callable[[], Estimate],
+    device: torch.device | str,
+    resumes: bool,
+    cure: str,
+) -> Iterator[None]:
+    """Times the stage named by the first word of `step`, with an estimate before it and its error after it.
+
+    The estimate is made when a step begins and not when it resumes, and only where its arithmetic is worth it.
+
+    Args:
+        flops: of the whole step.
+        cure: what to do where memory runs out.
+
+    Raises:
+        PWMError: it does.
+    """
+    stage = step.split()[0]
+    before = watch.seconds.get(stage, 0.0)
+    with watch.stage(stage):
+        if flops >= WORTH_IT and not resumes:
+            expected = estimate()
+            print(f"Expected: {sentence(expected.seconds, expected.peak_bytes)}")
+            if expected.peak_bytes > free_bytes(device):
+                print(f"More than the {free_bytes(device) / 2**30:.1f} GiB that are free: {cure}")
+            _record(
+                run,
+                step,
+                estimated_seconds=round(expected.seconds, 1),
+                estimated_bytes=expected.peak_bytes,
+                measured=expected.measured,
+                seconds_before=before,
+            )
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_memory(error):
+                raise
+            raise PWMError(f"memory ran out in {stage}; {cure}") from error
+    entry = read_run_file(run).get("estimates", {}).get(step)
+    if entry is not None:
+        seconds = round(watch.seconds[stage] - entry["seconds_before"], 1)
+        ratio = round(seconds / max(entry["estimated_seconds"], 0.1), 3)
+        _record(run, step, seconds=seconds, ratio=ratio)
+        print(f"Took {minutes(seconds)}, {ratio:.2f} times the estimate of {minutes(entry['estimated_seconds'])}")
+
+
+def sentence(seconds: float, peak_bytes: int) -> str:
+    """An estimate in words."""
+    days = f"{seconds / 86400:.1f} days" if seconds > 2 * 86400 else minutes(seconds)
+    return f"{days} of updates, tensors of {peak_bytes / 2**30:.2g} GiB at the worst moment"
+
+
+def _is_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch says that memory ran out: on a CPU it has no class of error for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _record(run: PathLike, step: str, **facts: float | str) -> None:
+    record = read_run_file(Path(run))
+    estimates = record.get("estimates", {})
+    record["estimates"] = estimates | {step: estimates.get(step, {}) | facts}
+    write_json(run_file(run), record)
