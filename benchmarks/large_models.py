@@ -63,6 +63,22 @@ def measure(size: str, updates: int = 2, **settings: Any) -> dict[str, Any]:
     }
 
 
+def rehearsed() -> list[dict[str, Any]]:
+    """Bytes of a gradient step on the paper's batch, for what it takes to fit it."""
+    from pwm.world_model.config import PretrainConfig, world_model_size
+    from pwm.world_model.cost import pretrain_bytes
+
+    ways = {"whole": {}, "parts": {"micro_batch": 128}, "recompute": {"recompute_steps": 4}}
+    ways["both"] = ways["parts"] | ways["recompute"]
+    rows = []
+    for size in ("48", "317"):
+        for precision in ("float32", "bfloat16"):
+            configs = {name: PretrainConfig(precision=precision, **settings) for name, settings in ways.items()}
+            sizes = {name: pretrain_bytes(world_model_size(size), c, 30, 24, 6) for name, c in configs.items()}
+            rows.append({"size": size, "precision": precision} | sizes)
+    return rows
+
+
 def run_case(case: dict[str, Any]) -> dict[str, Any]:
     """`measure`, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.large_models", "--case", json.dumps(case)]
@@ -90,7 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{name}: {records[name]['seconds_per_update']:.1f} s per update, {peak:.1f} GiB", flush=True)
     if args.out:
         command = shlex.join(["python", "-m", "benchmarks.large_models", *given])
-        write_json(args.out, {"format": "pwm-large-models", "cases": records} | stamp(command))
+        write_json(
+            args.out, {"format": "pwm-large-models", "cases": records, "rehearsed": rehearsed()} | stamp(command)
+        )
 
 
 if __name__ == "__main__":
