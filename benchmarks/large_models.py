@@ -22,10 +22,7 @@ from pwm.runtime.files import write_json
 
 CASES: dict[str, dict[str, Any]] = {
     "48/whole": {"size": "48", "batch_size": 64},
-    "48/micro-batch 8": {"size": "48", "batch_size": 64, "micro_batch": 8},
-    "48/recompute 4": {"size": "48", "batch_size": 64, "recompute_steps": 4},
     "317/whole": {"size": "317", "batch_size": 64},
-    "317/micro-batch 8": {"size": "317", "batch_size": 64, "micro_batch": 8},
     "317/micro-batch 8, recompute 4": {"size": "317", "batch_size": 64, "micro_batch": 8, "recompute_steps": 4},
 }
 

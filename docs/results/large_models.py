@@ -11,14 +11,14 @@ HERE = Path(__file__).parent
 def page(found: dict) -> str:
     """The Markdown page for the numbers of `python -m benchmarks.large_models`."""
     rows = [
-        "| model | parameters | slices | micro-batch | recompute | weights and moments | one update | process | s per update |",
+        "| model | parameters | slices | micro-batch | recompute | weights, moments | one update | process | s/update |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for case in found["cases"].values():
         sizes = [case[name] / 2**30 for name in ("state_bytes", "update_bytes", "process_bytes_with_checkpoint")]
         rows.append(
-            f"| {case['size']} | {case['parameters'] / 1e6:.0f} M | {case['batch_size']} | {case.get('micro_batch', '')} "
-            f"| {case.get('recompute_steps', '')} | {sizes[0]:.2f} GiB | {sizes[1]:.2f} GiB | {sizes[2]:.2f} GiB "
+            f"| {case['size']} | {case['parameters'] / 1e6:.0f} M | {case['batch_size']} "
+            f"| {case.get('micro_batch', '')} | {case.get('recompute_steps', '')} | {sizes[0]:.2f} GiB | {sizes[1]:.2f} GiB | {sizes[2]:.2f} GiB "
             f"| {case['seconds_per_update']:.1f} |"
         )
     full = [
@@ -32,14 +32,14 @@ def page(found: dict) -> str:
         [
             "# Memory of large world models",
             "",
-            "Gradient steps on random data of MT30's shape. `one update` counts gradients, activations and everything else alive at the",
-            "worst moment of an update; `process` is the largest resident set of the whole process, a checkpoint written included.",
+            "Gradient steps on random data of MT30's shape. `one update` counts gradients, activations and all else alive at",
+            "the worst moment of an update; `process` is the largest resident set, a checkpoint written included.",
             "Times are of a machine that other programs shared: good for orders of magnitude only.",
             "",
             *rows,
             "",
-            "What the paper's batch of 1,024 slices of 16 steps needs: weights, Adam's moments, gradients and activations together, by a",
-            "rehearsal on PyTorch's meta device (tests compare it with real updates).",
+            "What the paper's batch of 1,024 slices of 16 steps needs: weights, Adam's moments, gradients and activations",
+            "together, by a rehearsal on PyTorch's meta device (tests compare it with real updates).",
             "",
             *full,
             "",
