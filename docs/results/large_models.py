@@ -1,54 +1,56 @@
-"""Writes docs/results/large_models.md from large_models.json: `python docs/results/large_models.py`."""
+"""Writes docs/results/large_models.md from large_models.json: `python docs/results/large_models.py`.
+
+python -m benchmarks.large_models --out docs/results/large_models.json
+"""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from pwm.runtime.files import read_json, write_atomic
+
 HERE = Path(__file__).parent
+HEAD = """# Memory of large world models
+
+Gradient steps on random data of MT30's shape. "One update" counts gradients, activations and all else that is alive at
+the worst moment of an update; "process" is the largest resident set, a checkpoint written included. Other programs
+shared the machine, so the times are good for orders of magnitude only.
+"""
+MIDDLE = """
+What the paper's batch of 1,024 slices of 16 steps needs: weights, Adam's moments, gradients and activations together,
+by a rehearsal on PyTorch's meta device (tests compare it with real updates).
+"""
+
+
+def gib(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB"
+
+
+def measured(case: dict) -> str:
+    """One row of the first table."""
+    sizes = [gib(case[name]) for name in ("state_bytes", "update_bytes", "process_bytes_with_checkpoint")]
+    settings = [str(case.get(name, "")) for name in ("batch_size", "micro_batch", "recompute_steps")]
+    cells = [case["size"], f"{case['parameters'] / 1e6:.0f} M", *settings, *sizes, f"{case['seconds_per_update']:.1f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def rehearsed(row: dict) -> str:
+    """One row of the second table."""
+    sizes = [gib(row[name]) for name in ("whole", "parts", "recompute", "both")]
+    return f"| {' | '.join([row['size'], row['precision'], *sizes])} |"
 
 
 def page(found: dict) -> str:
-    """The Markdown page for the numbers of `python -m benchmarks.large_models`."""
-    rows = [
-        "| model | parameters | slices | micro-batch | recompute | weights, moments | one update | process | s/update |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for case in found["cases"].values():
-        sizes = [case[name] / 2**30 for name in ("state_bytes", "update_bytes", "process_bytes_with_checkpoint")]
-        rows.append(
-            f"| {case['size']} | {case['parameters'] / 1e6:.0f} M | {case['batch_size']} "
-            f"| {case.get('micro_batch', '')} | {case.get('recompute_steps', '')} | {sizes[0]:.2f} GiB | {sizes[1]:.2f} GiB | {sizes[2]:.2f} GiB "
-            f"| {case['seconds_per_update']:.1f} |"
-        )
-    full = [
-        "| model | precision | all at once | micro-batch 128 | recompute 4 | both |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in found["rehearsed"]:
-        numbers = " | ".join(f"{row[name] / 2**30:.2f} GiB" for name in ("whole", "parts", "recompute", "both"))
-        full.append(f"| {row['size']} | {row['precision']} | {numbers} |")
-    return "\n".join(
-        [
-            "# Memory of large world models",
-            "",
-            "Gradient steps on random data of MT30's shape. `one update` counts gradients, activations and all else alive at",
-            "the worst moment of an update; `process` is the largest resident set, a checkpoint written included.",
-            "Times are of a machine that other programs shared: good for orders of magnitude only.",
-            "",
-            *rows,
-            "",
-            "What the paper's batch of 1,024 slices of 16 steps needs: weights, Adam's moments, gradients and activations",
-            "together, by a rehearsal on PyTorch's meta device (tests compare it with real updates).",
-            "",
-            *full,
-            "",
-            f"Command: `{found['command']}`. {found['machine']}, {found['threads']} thread, "
-            f"torch {found['versions']['torch']}, {found['date'][:10]}.",
-            "",
-        ]
-    )
+    """The page for the numbers of the benchmark."""
+    heads = ("model | parameters | slices | `micro_batch` | `recompute_steps` | weights, moments | one update | process"
+             " | s per update")  # fmt: skip
+    lines = [HEAD, f"| {heads} |", "|---" * 9 + "|", *map(measured, found["cases"].values()), MIDDLE]
+    lines += ["| model | precision | all at once | `micro_batch` 128 | `recompute_steps` 4 | both |", "|---" * 6 + "|"]
+    lines += map(rehearsed, found["rehearsed"])
+    where = f"{found['machine']}, {found['threads']} thread, torch {found['versions']['torch']}, {found['date'][:10]}"
+    return "\n".join([*lines, "", f"Command: `{found['command']}`. {where}.", ""])
 
 
 if __name__ == "__main__":
-    (HERE / "large_models.md").write_text(page(json.loads((HERE / "large_models.json").read_text())))
+    text = page(read_json(HERE / "large_models.json"))
+    write_atomic(HERE / "large_models.md", lambda file: file.write(text.encode()))
