@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pwm.tasks.registry import get_task, register_task
     from pwm.tasks.spec import TaskSpec
     from pwm.world_model.config import PretrainConfig, WorldModelConfig
+    from pwm.world_model.tdmpc2.files import export_checkpoint, import_checkpoint
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,8 @@ _PLACES = {
     "TaskSpec": "pwm.tasks.spec:TaskSpec",
     "get_task": "pwm.tasks.registry:get_task",
     "register_task": "pwm.tasks.registry:register_task",
+    "import_checkpoint": "pwm.world_model.tdmpc2.files:import_checkpoint",
+    "export_checkpoint": "pwm.world_model.tdmpc2.files:export_checkpoint",
     "PWMError": "pwm.runtime.errors:PWMError",
 }
 
@@ -57,7 +60,9 @@ __all__ = [
     "WorldModelConfig",
     "__version__",
     "evaluate",
+    "export_checkpoint",
     "get_task",
+    "import_checkpoint",
     "learn",
     "load_policy",
     "open_dataset",

@@ -1,6 +1,7 @@
 """`pwm import-model` and `pwm export-model`: what they leave, that they repeat, what they refuse."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -137,3 +138,21 @@ def test_a_single_task_of_the_smallest_size(pwm, tmp_path):
             writer.add_episode("walker-run", observations, random.uniform(-1, 1, (8, 6)), random.uniform(0, 1, 8))
     outcome = pwm("learn", "--world-model", "run", "--task", "walker-run", "--data", "data", *FAST_POLICY)
     assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_no_space_left(pwm, file, tmp_path):
+    """Import and export say so in one line, and leave no half of a file."""
+    assert pwm("import-model", file, "--out", "run", "--task", *TOYS).code == 0
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "back.pt").write_text("what I had")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        exported = pwm("export-model", "run", "--out", "back.pt")
+        imported = pwm("import-model", file, "--out", "again", "--task", *TOYS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "back.pt: cannot write" in refused(exported) and "cannot write" in refused(imported)
+    assert (tmp_path / "back.pt").read_text() == "what I had"
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    assert not list((tmp_path / "again").glob("world_model/*"))
+    assert pwm("import-model", file, "--out", "again", "--task", *TOYS).code == 0

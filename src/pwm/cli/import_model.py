@@ -36,7 +36,6 @@ def main(arguments: Sequence[str]) -> int:
     from pwm.world_model.tdmpc2.files import import_checkpoint
 
     set_threads(args.threads)
-    print(f"Reading {args.file}", flush=True)
     checkpoint = import_checkpoint(args.file, args.out, args.task, command_line("import-model", arguments))
     if checkpoint is None:
         print(f"World model: skipped, imported before ({args.out})")

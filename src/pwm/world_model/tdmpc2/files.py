@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from pwm.runtime.checkpoint import read_described, write_described
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_atomic
+from pwm.runtime.progress import progress
 from pwm.runtime.run_folder import read_run_file, record_step
 from pwm.world_model.files import load_world_model, save_world_model, world_model_path
 from pwm.world_model.model import WorldModel
@@ -41,10 +44,11 @@ def heads_path(run: PathLike) -> Path:
     return world_model_path(run).with_name("tdmpc2_heads.safetensors")
 
 
-def read_checkpoint(file: PathLike, tasks: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(file: PathLike, tasks: Sequence[str] = (), step: Callable[[], None] = lambda: None) -> Checkpoint:
     """Convert a checkpoint of TD-MPC2 or PWM, of any published layout and size.
 
-    `tasks` names the tasks of its embedding in order, where they are none of the published sets.
+    `tasks` names the tasks of its embedding in order, where they are none of the published sets. `step` is called
+    after each of the two halves, reading and converting.
 
     Raises:
         PWMError: the file is unreadable, hostile, or holds something else; the message gives the reason.
@@ -55,6 +59,7 @@ def read_checkpoint(file: PathLike, tasks: Sequence[str] = ()) -> Checkpoint:
     agent = read_agent(state, where)
     widths = infer_widths(agent, where)
     sizes = find_tasks(agent, widths, tasks, where)
+    step()
     about = {
         "file": Path(file).name,
         "sha256": sha256(file),
@@ -66,14 +71,18 @@ def read_checkpoint(file: PathLike, tasks: Sequence[str] = ()) -> Checkpoint:
         "critics": widths.critics,
         "ignored": ignored,
     }
-    return Checkpoint(to_world_model(agent, widths, sizes), heads_of(agent, widths), about)
+    checkpoint = Checkpoint(to_world_model(agent, widths, sizes), heads_of(agent, widths), about)
+    step()
+    return checkpoint
 
 
-def import_checkpoint(file: PathLike, out: PathLike, tasks: Sequence[str] = (), command: str = "") -> Checkpoint | None:
+def import_checkpoint(
+    file: PathLike, out: PathLike, tasks: Sequence[str] = (), command: str | None = None
+) -> Checkpoint | None:
     """Convert a checkpoint into the run folder `out`: weights, heads where there are any, and run.json.
 
     The same call again finds the finished import and returns None. Weights are written last, so an import that was
-    cut off is done anew.
+    cut off is done anew. `command` is what run.json names as the way to do this again.
 
     Raises:
         PWMError: as `read_checkpoint`, or `out` has another world model.
@@ -88,12 +97,15 @@ def import_checkpoint(file: PathLike, out: PathLike, tasks: Sequence[str] = (), 
         return None
     if "pretrain" in before:
         raise PWMError(f"{out}: a world model is being pre-trained in it; use another --out")
-    checkpoint = read_checkpoint(file, tasks)
-    settings = {"import": checkpoint.about, "model": checkpoint.model.config}
-    record_step(out, "import-model", settings, command=command)
-    if checkpoint.heads:
-        write_described(heads_path(out), checkpoint.heads, {"kind": _HEADS, "critics": checkpoint.about["critics"]})
-    save_world_model(weights, checkpoint.model)
+    with progress("Import", 4) as bar:
+        checkpoint = read_checkpoint(file, tasks, bar.advance)
+        settings = {"import": checkpoint.about, "model": checkpoint.model.config}
+        record_step(out, "import-model", settings, command=command or _command())
+        if checkpoint.heads:
+            write_described(heads_path(out), checkpoint.heads, {"kind": _HEADS, "critics": checkpoint.about["critics"]})
+        bar.advance()
+        save_world_model(weights, checkpoint.model)
+        bar.advance()
     return checkpoint
 
 
@@ -121,8 +133,20 @@ def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> li
         )
     agent = to_agent(model, heads)
     state = write_state(agent, layout)
-    write_atomic(file, lambda stream: torch.save({"model": state}, stream))
+
+    def write(stream: BinaryIO) -> None:
+        try:
+            torch.save({"model": state}, stream)
+        except RuntimeError as error:  # what torch makes of the system's error
+            reason = " ".join(str(error).split())
+            raise PWMError(f"{file}: cannot write ({reason:.80}); check the free space") from error
+
+    write_atomic(file, write)
     return list(agent.stacks)
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _state_in(content: Any, where: str) -> tuple[Mapping[Any, Any], list[str]]:
