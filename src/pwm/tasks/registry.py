@@ -16,7 +16,7 @@ from pwm.tasks import own_tasks
 from pwm.tasks.spec import TaskSpec
 
 # Imported at the first look-up; none of them may import its simulator before an environment is made.
-_FAMILIES = ("pwm.tasks.dm_control", "pwm.tasks.mt30_custom", "pwm.tasks.metaworld")
+_FAMILIES = ("pwm.tasks.dm_control", "pwm.tasks.mt30_custom", "pwm.tasks.metaworld", "pwm.tasks.locomotion.family")
 
 _tasks: dict[str, TaskSpec] = {}
 _sets: dict[str, tuple[str, ...]] = {}

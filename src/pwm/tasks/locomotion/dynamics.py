@@ -144,6 +144,11 @@ class Dynamics:
         self._kinematics(self.q_out, self.body_q_out, self.body_com_q_out)
         self._leave()
 
+    def poses(self) -> np.ndarray:
+        """Position and quaternion of every body at the coordinates `q_in`, [bodies of all worlds, 7]."""
+        self._kinematics(self.q_in, self.body_q_out, self.body_com_q_out)
+        return self.body_q_out.numpy().reshape(-1, 7).copy()
+
     def _run(self, kernel: wp.Kernel, size: int | tuple[int, int], inputs: list, outputs: list) -> None:
         wp.launch(kernel, size, inputs, outputs, device=self.device)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +58,10 @@ class Engine:
         work = lambda part, rows: part.backward([x[rows] for x in inputs], [x[rows] for x in gradients])  # noqa: E731
         parts = self._each(work)
         return _joined(parts, 0), _joined(parts, 1), _joined(parts, 2)
+
+    def first_poses(self, q: Tensor) -> np.ndarray:
+        """Position (m) and quaternion (x, y, z, w) of the first robot's bodies, [bodies, 7], at `q` [n, q_size]."""
+        return self._parts[0].first_poses(q[0])
 
     def _each(self, work) -> list[tuple[Tensor, ...]]:
         if self._pool is None:
@@ -112,6 +117,10 @@ class _Captured:
             mine.copy_(given)
         wp.capture_launch(self._backward, stream=self._stream())
         return tuple(gradient.clone() for gradient in self._input_grads)
+
+    def first_poses(self, q: Tensor) -> np.ndarray:
+        self._inputs[0][0].copy_(q)
+        return self._dynamics.poses()[: self._dynamics.bodies]
 
     def _replay(self, inputs: Sequence[Tensor]) -> None:
         for mine, given in zip(self._inputs, inputs):

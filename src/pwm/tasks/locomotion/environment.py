@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,6 +19,7 @@ from pwm.tasks.locomotion.task import Task
 
 if TYPE_CHECKING:
     from pwm.tasks.locomotion.engine import Engine
+    from pwm.tasks.locomotion.robot import Robot
 
 
 class Step(NamedTuple):
@@ -39,15 +42,15 @@ class Step(NamedTuple):
 class LocomotionEnv:
     """n robots of one task side by side; built by `make_locomotion`.
 
-    Attributes: `task`, `physics`, `num_envs`, `observation_dim`, `action_dim`, `episode_length`, `device`, and `robot`
-    (the model, for pictures).
+    Attributes: `task`, `physics`, `num_envs`, `observation_dim`, `action_dim`, `episode_length`, `device`.
     """
 
     def __init__(
         self,
         task: Task,
         engine: Engine,
-        gear: Tensor,
+        robot: Robot,
+        device: torch.device,
         seed: int = 0,
         episode_length: int | None = None,
         early_termination: bool = True,
@@ -56,8 +59,9 @@ class LocomotionEnv:
         self.task, self.physics = task, engine.physics
         self.num_envs, self.observation_dim, self.action_dim = engine.worlds, task.observation_dim, task.action_dim
         self.episode_length = task.episode_length if episode_length is None else episode_length
-        self.device = gear.device
-        self._engine, self._gear = engine, gear
+        self.device = device
+        self._engine, self._robot, self._renderer = engine, robot, None
+        self._gear = torch.as_tensor(robot.gear, device=device)
         self._early_termination, self._stochastic_reset = early_termination, stochastic_reset
         self._bad = torch.zeros((), dtype=torch.int64, device=self.device)
         self.reset(seed)
@@ -67,23 +71,37 @@ class LocomotionEnv:
         """Rows whose state came out non-finite or faster than 1e3, and were reset with reward 0: counted so far."""
         return int(self._bad)
 
-    @property
-    def coordinates(self) -> Tensor:
-        """The joint coordinates [n, q_size], detached."""
-        return self._q.detach()
+    def render(self) -> np.ndarray:
+        """A picture of the first robot, uint8 [240, 320, 3]; needs neither OpenGL nor a display.
 
-    def reset(self, seed: int | None = None) -> Tensor:
+        Where its episode has just ended, it shows the end.
+        """
+        poses = self._engine.first_poses(self._shown)
+        if self._renderer is None:
+            from pwm.tasks.locomotion.renderer import Renderer
+
+            middle = torch.full((1, self.task.draws), 0.5, device=self.device)
+            seen = [self._engine.first_poses(self.task.start(middle)[0])]
+            if self._engine.q_size == self._engine.qd_size:  # it stays where it is: show room for the file's pose too
+                seen.append(self._engine.first_poses(torch.zeros_like(self._q)))
+            self._renderer = Renderer(self._robot, seen)
+        return self._renderer.draw(poses)
+
+    def reset(self, seed: int | Sequence[int] | None = None) -> Tensor:
         """Starts every environment's next episode and returns the observations [n, o].
 
-        Row i's k-th episode since `seed` was last given starts in the same place, whatever happened in between.
+        Row i's k-th episode since `seed` was last given starts in the same place, whatever happened in between. A
+        sequence of seeds, one per row, gives row i the episodes of a single environment with seed i.
         """
         if seed is not None:
-            keys = [key_of("locomotion", self.task.name, int(seed), row) for row in range(self.num_envs)]
+            pairs = [(seed, row) for row in range(self.num_envs)] if isinstance(seed, int) else [(s, 0) for s in seed]
+            keys = [key_of("locomotion", self.task.name, int(number), row) for number, row in pairs]
             self._keys = torch.tensor(keys, device=self.device)
             self._episode = torch.full((self.num_envs,), -1, device=self.device)
         self._episode = self._episode + 1
         self._progress = torch.zeros(self.num_envs, dtype=torch.int64, device=self.device)
         self._q, self._qd = self._starts()
+        self._shown = self._q
         self._action = torch.zeros(self.num_envs, self.action_dim, device=self.device)
         return self._observe()
 
@@ -106,7 +124,7 @@ class LocomotionEnv:
         terminated = bad | self.task.terminated(final_obs) if self._early_termination else bad
         truncated = (self._progress >= self.episode_length) & ~terminated
         done = terminated | truncated
-        obs = final_obs
+        obs, self._shown = final_obs, q.detach()
         if self._may_hold(done):
             self._episode = self._episode + done
             self._progress = self._progress.masked_fill(done, 0)
@@ -137,6 +155,7 @@ class LocomotionEnv:
                 shapes = f"{tuple(given.shape)}, expected {tuple(mine.shape)}"
                 raise PWMError(f"state of the {self.task.name} environment: '{name}' has shape {shapes}")
             setattr(self, f"_{name}", given.detach().to(device=self.device, dtype=mine.dtype, copy=True))
+        self._shown = self._q
 
     def _state(self) -> dict[str, Tensor]:
         names = ("q", "qd", "action", "progress", "episode", "keys", "bad")
@@ -207,7 +226,4 @@ def make_locomotion(
 
     robot = load_robot(found.name, physics.limit_stiffness, str(device))
     engine = Engine(robot, num_envs, physics, str(device), shards)
-    gear = torch.as_tensor(robot.gear, device=device)
-    env = LocomotionEnv(found, engine, gear, seed, episode_length, early_termination, stochastic_reset)
-    env.robot = robot
-    return env
+    return LocomotionEnv(found, engine, robot, device, seed, episode_length, early_termination, stochastic_reset)
