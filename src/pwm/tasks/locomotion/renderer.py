@@ -181,8 +181,9 @@ def _meet_capsule(eye: np.ndarray, rays: np.ndarray, arm: np.ndarray, radius: fl
         across = rays - (rays @ arm)[..., None] * arm / length
         start = eye - (eye @ arm) * arm / length
         side = _nearest_root((across * across).sum(-1), across @ start, start @ start - radius**2)
-        share = (eye @ arm + side * (rays @ arm)) / length
-        distance = np.where(np.abs(share) <= 1.0, side, distance)
+        met = np.isfinite(side)
+        share = (eye @ arm + np.where(met, side, 0.0) * (rays @ arm)) / length
+        distance = np.where(met & (np.abs(share) <= 1.0), side, distance)
     for end in (arm, -arm) if length > 1e-12 else (arm,):
         start = eye - end
         distance = np.minimum(distance, _nearest_root(1.0, rays @ start, start @ start - radius**2))
