@@ -79,7 +79,7 @@ class ShacConfig:
 _DEFAULT = ShacConfig()
 SHAC_PRESETS: dict[str, ShacConfig] = {
     "ant": _DEFAULT,
-    "hopper": replace(_DEFAULT, critic_learning_rate=2e-4),
+    "hopper": replace(_DEFAULT, updates=800, critic_learning_rate=2e-4),
 }
 """Settings by task; a task that is not named takes the defaults."""
 
