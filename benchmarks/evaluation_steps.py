@@ -2,6 +2,7 @@
 
 The library runs all episodes side by side and asks each policy once per step; the reference plays one episode after
 the other and asks its policy about one observation at a time. Both make their environments anew, as an evaluation does.
+A second row sets several processes beside one: there the reference is the library in this process alone.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.action_latency import Act, deployed
-from benchmarks.harness import compare
+from benchmarks.harness import Comparison, compare, seconds
 from benchmarks.results import Context, Record, measured
+from pwm.evaluation.environments import Table
 from pwm.evaluation.rollout import run_episodes
+from pwm.evaluation.workers import Workers, count_cores
 from pwm.policy.config import PolicyConfig
 from pwm.policy.deployed import act_together
 from pwm.tasks.registry import get_task
@@ -22,30 +25,49 @@ from pwm.tasks.spec import TaskSpec
 
 NAME = "evaluation_steps"
 TASKS = ("cup-catch", "cartpole-swingup")
+WORKERS = 2
 
 
 def run(
     context: Context, specs: Sequence[TaskSpec] | None = None, episodes: int = 10, size: str = "5"
 ) -> Iterator[tuple[str, Record]]:
-    """Yields (name, record) for the one case there is."""
+    """Yields (name, record): beside one episode after the other, and in two processes beside one."""
     if context.quick:
         return
     specs = specs or [get_task(task) for task in TASKS]
+    alone = context.name(NAME, f"{len(specs)}x{episodes}")
+    shared = context.name(NAME, f"{len(specs)}x{episodes}", f"{WORKERS} workers")
     widths = {spec.id: (spec.observation_dim, spec.action_dim) for spec in specs}
     policies, acts = deployed(widths, size, PolicyConfig(), context.device)
     seeds = np.arange(len(specs) * episodes).reshape(len(specs), episodes)
     together = act_together(policies)
-    result = compare(
-        lambda: run_episodes(specs, together, seeds),
-        lambda: one_by_one(specs, acts, seeds),
-        context.device,
-        budget_s=min(context.budget_s, 30.0),
-    )
     steps = episodes * sum(spec.episode_length for spec in specs)
-    result = replace(result, ours_s=result.ours_s / steps, reference_s=result.reference_s / steps)
     shapes = {"tasks": list(widths), "episodes": episodes, "steps": steps, "world model": size}
+    budget_s = min(context.budget_s, 30.0)
+
+    def here() -> object:
+        return run_episodes(specs, together, seeds)
+
+    if context.wants(alone):
+        result = compare(here, lambda: one_by_one(specs, acts, seeds), context.device, budget_s=budget_s)
+        yield alone, _per_step(context, result, steps, shapes)
+    if context.wants(shared):
+        dims = (max(spec.observation_dim for spec in specs), max(spec.action_dim for spec in specs))
+        with Workers(WORKERS, Table.size(seeds.size, *dims)) as pool:
+
+            def there() -> object:
+                return run_episodes(specs, together, seeds, None, None, pool)
+
+            first_s = seconds(there, context.device)
+            result = compare(there, here, context.device, budget_s=budget_s)
+        more = {"workers": WORKERS, "reference": "one process", "cores": count_cores()}
+        yield shared, _per_step(context, result, steps, shapes | more) | {"with_start_s": first_s / steps}
+
+
+def _per_step(context: Context, result: Comparison, steps: int, shapes: Record) -> Record:
+    result = replace(result, ours_s=result.ours_s / steps, reference_s=result.reference_s / steps)
     more = {"steps_per_s": 1.0 / result.ours_s, "reference_steps_per_s": 1.0 / result.reference_s}
-    yield context.name(NAME, f"{len(specs)}x{episodes}"), measured(context, result, None, shapes, **more)
+    return measured(context, result, None, shapes, **more)
 
 
 def one_by_one(specs: Sequence[TaskSpec], acts: Sequence[Act], seeds: np.ndarray) -> np.ndarray:

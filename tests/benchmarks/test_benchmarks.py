@@ -118,10 +118,11 @@ SPECS = [TaskSpec(name, 3, a, 4, 1, "return", lambda render_mode=None: Walk()) f
 
 def test_evaluation_steps(context):
     found = dict(evaluation_steps.run(context, SPECS, episodes=2, size="tiny"))
-    assert check(found) == ["evaluation_steps/2x2"]
-    (record,) = found.values()
-    assert record["shapes"]["steps"] == 2 * 2 * 4
-    assert record["steps_per_s"] == pytest.approx(1 / record["ours_s"])
+    assert check(found) == ["evaluation_steps/2x2", "evaluation_steps/2x2/2 workers"]
+    for record in found.values():
+        assert record["shapes"]["steps"] == 2 * 2 * 4
+        assert record["steps_per_s"] == pytest.approx(1 / record["ours_s"])
+    assert record["shapes"]["workers"] == 2 and record["with_start_s"] > 0
 
 
 def test_both_sides_play_the_same_episodes():
