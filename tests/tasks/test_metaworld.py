@@ -181,6 +181,23 @@ def test_scripted_policies_of_all_tasks():
     assert last == pytest.approx(0.660, abs=0.1) and any_step == pytest.approx(0.940, abs=0.06)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("spec", TASKS, ids=lambda spec: spec.id)
+def test_a_whole_episode_leaves_no_trace(spec):
+    """An environment that has grasped, pushed and pressed repeats an episode bit by bit, as a new one plays it."""
+    act, played = scripted_policy(spec.id), []
+    for seeds in ((3, 4, 3), (3,)):
+        with closing(spec.make()) as env:
+            for seed in seeds:
+                observation, truncated = env.reset(seed=seed)[0], False
+                observations, rewards = [observation], []
+                while not truncated:
+                    observation, reward, _, truncated, _ = env.step(act(observation))
+                    observations.append(observation), rewards.append(reward)
+                played.append(np.concatenate([*observations, rewards]).tobytes())
+    assert played[0] == played[2] == played[3] != played[1]
+
+
 def test_scripted_actions_fit_the_task_and_no_warning_escapes(recwarn):
     act = scripted_policy("mw-push")
     action = act(np.linspace(0.0, 9.0, 39, dtype=np.float32))
