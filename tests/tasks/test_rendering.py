@@ -1,4 +1,7 @@
+import importlib.util
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -59,6 +62,27 @@ def test_a_picture_is_the_right_way_up_and_as_large_as_asked():
     corner = np.s_[:30, :40], np.s_[30:, 40:]
     assert red[corner[0]].max() > 100 > 5 > red[corner[1]].max()
     assert blue[corner[1]].max() > 100 > 5 > blue[corner[0]].max()
+
+
+RENDER_THEN_TRAIN = """
+from pwm.tasks.registry import get_task
+env = get_task("cartpole-swingup").make(render_mode="rgb_array")
+env.reset(seed=0)
+env.render()
+import triton  # PyTorch imports it with its first optimiser
+print("alive")
+"""
+
+
+def test_pytorch_can_train_after_a_picture_was_drawn():
+    if reason := rendering.probe_rendering().reason:
+        pytest.skip(reason)
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton is not installed")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", RENDER_THEN_TRAIN]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert (child.returncode, child.stdout.strip()) == (0, "alive"), child.stderr
 
 
 @pytest.mark.parametrize(("mujoco_gl", "reason"), [("disabled", "unset it"), ("bogus", "unset MUJOCO_GL .now 'bogus'")])

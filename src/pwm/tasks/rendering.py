@@ -6,8 +6,9 @@ works is then used here directly, whatever the simulator chose when it was impor
 
 from __future__ import annotations
 
+import ctypes
 import functools
-import importlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import warnings
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +71,7 @@ class MujocoRenderer:
     def _build(self, backend: str, model: mujoco.MjModel, height: int, width: int) -> None:
         import mujoco
 
+        _load_triton_first()
         # The off-screen buffer is allocated at the model's own maximum; make sure the picture fits.
         model.vis.global_.offheight = max(height, model.vis.global_.offheight)
         model.vis.global_.offwidth = max(width, model.vis.global_.offwidth)
@@ -103,6 +106,20 @@ class MujocoRenderer:
     def close(self) -> None:
         """Frees the OpenGL context; harmless when called again."""
         self._free()
+
+
+@functools.cache
+def _load_triton_first() -> None:
+    """Loads the library of Triton where it is installed, and nothing of its Python.
+
+    PyTorch loads it with its first optimiser. It brings an LLVM, as Mesa's software renderer does, and the process dies
+    of a segmentation fault where the renderer's was first.
+    """
+    spec = importlib.util.find_spec("triton")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for library in Path(folder, "_C").glob("libtriton*.so"):
+            with suppress(OSError):
+                ctypes.CDLL(str(library))
 
 
 def _free(gl: Any, context: Any) -> None:
