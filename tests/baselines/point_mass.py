@@ -22,6 +22,7 @@ class PointMass:
     """Follows the contract of the locomotion environments."""
 
     observation_dim, action_dim = 2, 1
+    device = torch.device("cpu")
 
     def __init__(self, num_envs: int = 64, seed: int = 0, episode_length: int = 50, dtype=torch.float32) -> None:
         self.num_envs, self.episode_length, self.dtype = num_envs, episode_length, dtype

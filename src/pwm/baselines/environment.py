@@ -34,6 +34,7 @@ class Environment(Protocol):
     observation_dim: int
     action_dim: int
     episode_length: int
+    device: torch.device
 
     def reset(self) -> Tensor:
         """Start all episodes anew; observations [n, o]."""

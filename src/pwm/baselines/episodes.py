@@ -11,7 +11,7 @@ _WINDOW = 64
 class EpisodeStatistics(nn.Module):
     """Sums rewards of n environments per episode, and keeps the last 64 finished episodes.
 
-    A module, so that its buffers travel with a checkpoint.
+    A module, so that its buffers travel with a checkpoint; they stay on the CPU, and one `update` waits once for a GPU.
     """
 
     def __init__(self, num_envs: int) -> None:
@@ -26,13 +26,13 @@ class EpisodeStatistics(nn.Module):
     @torch.no_grad()
     def update(self, rewards: Tensor, terminated: Tensor, truncated: Tensor) -> None:
         """Take in steps [H, n]."""
-        for reward, done in zip(rewards.double(), terminated | truncated, strict=True):
+        for reward, done in zip(rewards.double().cpu(), (terminated | truncated).cpu(), strict=True):
             self.running += torch.stack((reward, torch.ones_like(reward)))
             if not done.any():
                 continue
             self.count += int(done.sum())
             ended = self.running[:, done][:, -_WINDOW:]
-            back = torch.arange(ended.shape[1], 0, -1, device=done.device)
+            back = torch.arange(ended.shape[1], 0, -1)
             self.finished[:, (self.count - back) % _WINDOW] = ended
             self.running[:, done] = 0.0
 

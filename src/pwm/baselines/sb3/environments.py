@@ -31,7 +31,7 @@ class TensorVecEnv(VecEnv):
         return self.environment.reset().numpy(force=True)
 
     def step_async(self, actions: np.ndarray) -> None:
-        self._actions = torch.as_tensor(actions, dtype=torch.float32, device=getattr(self.environment, "device", "cpu"))
+        self._actions = torch.as_tensor(actions, dtype=torch.float32, device=self.environment.device)
 
     @torch.no_grad()
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:

@@ -64,7 +64,7 @@ class ShacLearner:
         self.target_critic = deepcopy(self.critic).requires_grad_(False)
         self.normaliser = Normaliser(wide)
         self.episodes = EpisodeStatistics(environment.num_envs)
-        for module in self._modules().values():
+        for module in (self.actor, self.critic, self.target_critic, self.normaliser):
             module.to(device)
         keys = [random.key_of(seed, task, "shac", role) for role in ("noise", "shuffle")]
         self.noise_key, self.shuffle_key = (torch.tensor([key], device=device) for key in keys)

@@ -63,11 +63,7 @@ def train_shac(
     else:
         check_free(files[:1])
     budget = Budget(time_budget, before)
-    recorder = None
-    if save_replay is not None and not (learner.updates == config.updates and has_store(save_replay)):
-        if has_store(save_replay):
-            raise PWMError(f"--save-replay {save_replay}: already holds an episode store; choose another path")
-        recorder = ReplayRecorder(Path(out) / "replay" / f"{task}-seed{seed}", config.num_envs, learner.updates)
+    recorder = _recorder(learner, out, save_replay)
     with MetricsLog(Path(out)) as log, progress(f"SHAC {task} seed {seed}", config.updates, learner.updates) as bar:
         log.truncate(PHASE, learner.updates * config.steps_per_update, [(task, seed)])
         while learner.updates < config.updates and not budget.spent():
@@ -115,6 +111,16 @@ def export_shac(learner: ShacLearner) -> BaselinePolicy:
     policy.mean.copy_(mean)
     policy.std.copy_(std)
     return policy
+
+
+def _recorder(learner: ShacLearner, out: PathLike, store: PathLike | None) -> ReplayRecorder | None:
+    """Who records the replay, where one is wanted and not written yet."""
+    if store is None or (learner.updates == learner.config.updates and has_store(store)):
+        return None
+    if has_store(store):
+        raise PWMError(f"--save-replay {store}: already holds an episode store; choose another path")
+    folder = Path(out) / "replay" / f"{learner.task}-seed{learner.seed}"
+    return ReplayRecorder(folder, learner.config.num_envs, learner.updates)
 
 
 def _record(recorder: ReplayRecorder, rollout: Rollout) -> None:
