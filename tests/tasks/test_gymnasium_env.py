@@ -102,6 +102,21 @@ def test_spaces_that_do_not_fit_are_named(space, message):
         walk_task(make=type("Odd", (Walk,), space))
 
 
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (({"b": np.zeros((2, 1)), "a": np.array([np.nan])}, 1.0, False, False, {}), "observation .* at agent step 1"),
+        (({"b": np.zeros((2, 1)), "a": np.zeros(1)}, np.inf, False, False, {}), "reward inf at agent step 1"),
+        (({"b": np.zeros((2, 1)), "a": np.zeros(1)}, 1.0, True, False, {}), "no 'success'"),
+    ],
+)
+def test_an_environment_that_breaks_its_promise_is_named(result, message):
+    env = walk_task(make=type("Odd", (Walk,), {"step": lambda self, action: result}), score="success").make()
+    env.reset(seed=0)
+    with pytest.raises(PWMError, match=message):
+        env.step(np.zeros(2))
+
+
 def test_ids_that_do_not_work_are_named():
     with pytest.raises(PWMError, match="Nothing-v0"):
         task_from_gymnasium("Nothing-v0")

@@ -64,7 +64,7 @@ def task_from_factory(
 
     Raises PWMError where the environment cannot be made or its spaces do not fit.
     """
-    build = partial(_make_adapted, make, episode_length, action_repeat)
+    build = partial(_make_adapted, make, episode_length, action_repeat, score)
     try:
         env = build()
     except PWMError as error:
@@ -82,10 +82,11 @@ class GymnasiumTaskEnv(gymnasium.Env):
     """A Gymnasium environment in the form that `TaskSpec.make` promises (flat float32, actions in [-1, 1], repeat).
 
     A true termination of the environment ends the action repeat and the episode; so does its own truncation. `info` is
-    that of the last native step. Raises PWMError where the spaces do not fit.
+    that of the last native step; with the score "success" it must have a "success". Raises PWMError where the spaces do
+    not fit.
     """
 
-    def __init__(self, env: gymnasium.Env, episode_length: int, action_repeat: int = 1) -> None:
+    def __init__(self, env: gymnasium.Env, episode_length: int, action_repeat: int = 1, score: str = "return") -> None:
         space = env.action_space
         if not isinstance(space, gymnasium.spaces.Box) or not np.issubdtype(space.dtype, np.floating):
             raise PWMError(
@@ -102,6 +103,7 @@ class GymnasiumTaskEnv(gymnasium.Env):
         self._env = env
         self._episode_length = episode_length
         self._action_repeat = action_repeat
+        self._score = score
         self._step = 0
         self._running = False
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
@@ -122,7 +124,11 @@ class GymnasiumTaskEnv(gymnasium.Env):
         return self._flatten(observation), info
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One agent step. Raises PWMError for a wrong shape, a non-finite action, or a step outside an episode."""
+        """One agent step.
+
+        Raises PWMError for a wrong shape, a non-finite action, a step outside an episode, and for an environment that
+        gives a reward or an observation that is not finite, or reports no success where that is the score.
+        """
         if not self._running:
             raise PWMError("step() outside an episode: call reset() first")
         action = np.asarray(action, dtype=np.float64)
@@ -140,7 +146,12 @@ class GymnasiumTaskEnv(gymnasium.Env):
         self._step += 1
         truncated = bool(truncated) or self._step >= self._episode_length
         self._running = not (terminated or truncated)
-        return self._flatten(observation), total, bool(terminated), truncated, info
+        flat = self._flatten(observation)
+        if not np.isfinite(total):
+            raise PWMError(f"the environment gave the reward {total} at agent step {self._step}")
+        if self._score == "success" and not self._running and "success" not in info:
+            raise PWMError("the score is 'success', but the last step's info has no 'success'; use score='return'")
+        return flat, total, bool(terminated), truncated, info
 
     def render(self) -> np.ndarray | None:
         """The environment's own picture."""
@@ -151,11 +162,18 @@ class GymnasiumTaskEnv(gymnasium.Env):
         self._env.close()
 
     def _flatten(self, observation: Any) -> np.ndarray:
-        return np.asarray(gymnasium.spaces.flatten(self._env.observation_space, observation), dtype=np.float32)
+        flat = np.asarray(gymnasium.spaces.flatten(self._env.observation_space, observation), dtype=np.float32)
+        if not np.isfinite(flat).all():
+            raise PWMError(f"the environment gave an observation with NaN or infinity at agent step {self._step}")
+        return flat
 
 
 def _make_adapted(
-    make: Callable[..., gymnasium.Env], episode_length: int, action_repeat: int, render_mode: str | None = None
+    make: Callable[..., gymnasium.Env],
+    episode_length: int,
+    action_repeat: int,
+    score: str,
+    render_mode: str | None = None,
 ) -> GymnasiumTaskEnv:
     env = make() if render_mode is None else make(render_mode=render_mode)
-    return GymnasiumTaskEnv(env, episode_length, action_repeat)
+    return GymnasiumTaskEnv(env, episode_length, action_repeat, score)

@@ -113,7 +113,8 @@ def make_metaworld(
 
     Raises PWMError where metaworld cannot be imported or does not know the task.
     """
-    return GymnasiumTaskEnv(MetaWorldEnv(name, render_mode, render_size), EPISODE_LENGTH, ACTION_REPEAT)
+    env = MetaWorldEnv(name, render_mode, render_size)
+    return GymnasiumTaskEnv(env, EPISODE_LENGTH, ACTION_REPEAT, "success")
 
 
 def scripted_policy(task_id: str) -> Callable[[np.ndarray], np.ndarray]:
