@@ -1,4 +1,4 @@
-"""Drawing 1024 slices of 17 observations from an episode store: seconds per batch.
+"""Drawing 1024 slices of 17 observations from episode stores of 1, 10 and 40 million transitions: seconds per batch.
 
 The reference cuts one slice after the other in a Python loop, from the same memory-mapped files. Where torchrl is
 installed, its SliceSampler stands beside it (`torchrl_s`), over the same transitions as one memory-mapped buffer.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -21,32 +22,52 @@ from pwm.data.sampler import SliceBatch, SliceSampler
 from pwm.data.store import EpisodeStore
 
 NAME = "sampler"
+STORES = {"1M": (67, 500), "10M": (667, 500), "40M": (2667, 500)}
+"""Transitions of thirty tasks together -> (episodes per task, steps). The largest takes 4 GB of disk, and its own name
+in --only."""
+_TORCHRL_UP_TO = 12_000_000  # transitions; its buffer is built in memory
 
 
 def run(
-    context: Context, slices: int = 1024, horizon: int = 16, episodes: int = 40, length: int = 250
+    context: Context, slices: int = 1024, horizon: int = 16, stores: Mapping[str, tuple[int, int]] = STORES
 ) -> Iterator[tuple[str, Record]]:
-    """Yields (name, record) for the one case there is."""
-    if context.quick:
-        return
-    with workload.synthetic_store(episodes=episodes, length=length) as store:
-        sampler = SliceSampler(store, horizon, slices, seed=0, device=context.device)
-        step = 0
+    """Yields (name, record) for each size of store: a batch should take as long from a large one as from a small."""
+    for size, (episodes, length) in stores.items():
+        name = context.name(NAME, f"{slices}x{horizon + 1}", size)
+        if context.quick or not context.wants(name) or size == "40M" and not any(size in only for only in context.only):
+            continue
+        with workload.synthetic_store(episodes=episodes, length=length) as store:
+            yield name, _measure(context, store, slices, horizon)
 
-        def ours() -> SliceBatch:
-            nonlocal step
-            step += 1
-            return sampler.sample(step)
 
-        random = np.random.default_rng(0)
-        naive = lambda: one_by_one(store, horizon, slices, random, context.device)  # noqa: E731
-        result = compare(ours, naive, context.device, budget_s=min(context.budget_s, 30.0))
-        transitions = len(store.tasks) * episodes * length
-        shapes = {"slices": slices, "horizon": horizon, "tasks": len(store.tasks), "transitions": transitions}
-        more = {}
-        if importlib.util.find_spec("torchrl"):
-            more["torchrl_s"] = _torchrl_seconds(store, horizon, slices)
-        yield context.name(NAME, f"{slices}x{horizon + 1}"), measured(context, result, None, shapes, **more)
+def _measure(context: Context, store: EpisodeStore, slices: int, horizon: int) -> Record:
+    sampler = SliceSampler(store, horizon, slices, seed=0, device=context.device)
+    step = 0
+
+    def ours() -> SliceBatch:
+        nonlocal step
+        step += 1
+        return sampler.sample(step)
+
+    random = np.random.default_rng(0)
+    naive = lambda: one_by_one(store, horizon, slices, random, context.device)  # noqa: E731
+    result = compare(ours, naive, context.device, budget_s=min(context.budget_s, 30.0))
+    transitions = sum(len(store[task].rewards) for task in store.tasks)
+    shapes = {"slices": slices, "horizon": horizon, "tasks": len(store.tasks), "transitions": transitions}
+    more = {"ours_cpu_s": _processor_seconds(ours)}
+    if importlib.util.find_spec("torchrl") and transitions <= _TORCHRL_UP_TO:
+        more["torchrl_s"] = _torchrl_seconds(store, horizon, slices)
+    return measured(context, result, None, shapes, **more)
+
+
+def _processor_seconds(function: Callable[[], object], calls: int = 50) -> float:
+    """Median processor time of a call, which other programs on the machine disturb less than the clock's."""
+    times = []
+    for _ in range(calls):
+        begin = time.thread_time()
+        function()
+        times.append(time.thread_time() - begin)
+    return statistics.median(times)
 
 
 def one_by_one(

@@ -1,5 +1,6 @@
 """Every benchmark at a size that takes no time; and both sides of each do the same work where they can be compared."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -66,8 +67,11 @@ def test_world_model_update(context):
 
 
 def test_sampler(context):
-    found = dict(sampler.run(context, slices=8, horizon=5, episodes=2, length=9))
-    assert check(found) == ["sampler/8x6"]
+    found = dict(sampler.run(context, slices=8, horizon=5, stores={"1k": (4, 9), "2k": (8, 9), "40M": (9, 9)}))
+    assert check(found) == ["sampler/8x6/1k", "sampler/8x6/2k"]
+    assert found["sampler/8x6/2k"]["shapes"]["transitions"] == 30 * 8 * 9
+    largest = dataclasses.replace(context, only=("sampler/8x6/40M",))
+    assert check(dict(sampler.run(largest, slices=8, horizon=5, stores={"40M": (2, 9)}))) == ["sampler/8x6/40M"]
 
 
 def test_the_naive_sampler_cuts_real_slices(store):

@@ -5,9 +5,10 @@ import pytest
 import scipy.stats
 import torch
 
-from pwm.data.starts import StartSource, rank_weights
-from pwm.data.store import open_store
+from pwm.data.starts import COARSE, StartSource, rank_weights
+from pwm.data.store import EpisodeStore, TaskEpisodes, open_store
 from pwm.data.writer import StoreWriter
+from pwm.runtime import random
 from pwm.runtime.errors import PWMError
 
 LENGTHS = {"narrow": (5, 1, 3), "wide": (4, 2)}
@@ -86,3 +87,36 @@ def test_a_share_of_the_batch_comes_from_the_beginnings(store):
     steps = observations[0, :, 0].numpy() - 1000
     assert (steps[:1000] == 0).all()  # the first tenth of five steps
     assert np.bincount(steps[1000:].astype(int)).min() > 150
+
+
+def test_states_are_the_observations_of_gather(store):
+    source = StartSource(store, ["wide", "narrow", "wide"], early=0.25)
+    assert torch.equal(source.states(grid(3)), source.gather(grid(3))[0])
+
+
+def large_store(transitions):
+    """One episode of zeros that takes no memory; a row's number is all that matters."""
+    column = lambda width: np.broadcast_to(np.float32(0), (transitions + 1, width))  # noqa: E731
+    flat = np.broadcast_to(np.float32(0), (transitions,))
+    sizes = {"observation_dim": 1, "action_dim": 1, "episode_length": transitions, "action_repeat": 1}
+    offsets = np.array([0, transitions])
+    task = TaskEpisodes("t", column(1), column(1)[1:], flat, np.broadcast_to(False, (transitions,)), offsets, **sizes)
+    return EpisodeStore(None, None, {"t": task})
+
+
+def test_every_transition_of_a_large_store_can_be_drawn():
+    """With 2^23 numbers for 2^25 transitions, three of four could never be."""
+    source, keys = StartSource(large_store(1 << 25), ["t"]), torch.tensor([random.key_of(0, "t")])
+    rows = source._rows(source.draw(keys, 0, 40_000))["t"][0][0]
+    counts = np.bincount(rows % 4, minlength=4)
+    assert np.abs(counts - 10_000).max() < 5 * (40_000 * 0.25 * 0.75) ** 0.5
+    rows = source._rows(random.uniform(keys, 0, (40_000,)))["t"][0][0]
+    assert np.bincount(rows % 4, minlength=4).max() == 40_000
+
+
+def test_small_stores_get_the_numbers_that_they_always_got(store):
+    keys = torch.tensor([1, 2])
+    for transitions, coarse in ((COARSE, True), (COARSE + 1, False)):
+        drawn = StartSource(large_store(transitions), ["t", "t"]).draw(keys, 5, 100)
+        assert torch.equal(drawn.float(), random.uniform(keys, 5, (100,))) == coarse
+        assert (drawn.dtype == torch.float32) == coarse

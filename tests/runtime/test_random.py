@@ -45,3 +45,13 @@ def test_normal_moments():
     x = normal(KEYS, 3, (60_000,)).double()
     assert abs(x.mean()) < 0.01 and abs(x.var() - 1) < 0.02
     assert abs((x**3).mean()) < 0.03 and abs((x**4).mean() - 3) < 0.1
+
+
+def test_fine_numbers_begin_with_the_coarse_ones():
+    coarse, fine = uniform(KEYS, 3, (5000,)), uniform(KEYS, 3, (5000,), fine=True)
+    assert coarse.dtype == torch.float32 and fine.dtype == torch.float64
+    assert torch.equal((coarse.double() * 2**23).floor(), (fine * 2**23).floor())
+    rest = (fine * 2**23) % 1
+    assert 0.0 < fine.min() and fine.max() < 1.0 and abs(rest.mean() - 0.5) < 4 * (1 / 12 / rest.numel()) ** 0.5
+    assert len((fine * 2**52).frac().unique()) == 1 and len(rest.unique()) == rest.numel()
+    assert uniform(torch.tensor([-1]), -1, (1 << 16,), fine=True).max() < 1.0

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from pwm.data.manifest import ARRAYS
 from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 
@@ -74,6 +75,12 @@ class SliceSampler:
         self._first = np.cumsum(self._count) - self._count
         self._offset = np.concatenate([store[t].offsets[e] for t, e in zip(store.tasks, fitting, strict=True)])
         self._starts = np.concatenate(starts)
+        widths = {"observations": store.observation_dim, "actions": store.action_dim}
+        self._fields = [(name, widths.get(name, 1), np.dtype(dtype)) for name, dtype in ARRAYS.items()]
+        self._windows = {
+            name: [_windows(getattr(store[t], name), horizon + (name == "observations")) for t in store.tasks]
+            for name in ARRAYS
+        }
 
     def sample(self, step: int) -> SliceBatch:
         """The batch of training step `step`: a pure function of (seed, step), whatever was sampled before."""
@@ -87,25 +94,41 @@ class SliceSampler:
         return self._gather(tasks, transition, transition + self._episode[j])
 
     def _gather(self, tasks: np.ndarray, transition: np.ndarray, observation: np.ndarray) -> SliceBatch:
-        """Slices whose first transition and first observation are at these rows of their tasks' files, all [B]."""
-        h, b = self.horizon, self.batch_size
-        observations = np.zeros((h + 1, b, self.store.observation_dim), np.float32)
-        actions = np.zeros((h, b, self.store.action_dim), np.float32)
-        rewards, terminations = np.empty((h, b), np.float32), np.empty((h, b), bool)
-        steps = np.arange(h + 1)[:, None]
-        for k in np.unique(tasks):
-            source, columns = self.store[self.store.tasks[k]], np.nonzero(tasks == k)[0]
-            rows = transition[columns] + steps[:-1]
-            observations[:, columns, : source.observation_dim] = source.observations[observation[columns] + steps]
-            actions[:, columns, : source.action_dim] = source.actions[rows]
-            rewards[:, columns], terminations[:, columns] = source.rewards[rows], source.terminations[rows]
-        arrays = (observations, actions, rewards, terminations, tasks)
-        return SliceBatch(*(to_device(array, self.device) for array in arrays))
+        """Slices whose first transition and first observation are at these rows of their tasks' files, all [B].
+
+        First whole slices, each one stretch of its file, task after task; then rows into their places. Row by row
+        from the files takes three times as long.
+        """
+        b, last = self.batch_size, np.cumsum(np.bincount(tasks, minlength=len(self.store.tasks))).tolist()
+        order = np.argsort(tasks, kind="stable")
+        place = np.empty(b, np.int64)
+        place[order] = np.arange(b)
+        fields = []
+        for name, width, dtype in self._fields:
+            long = self.horizon + (name == "observations")
+            slices = np.zeros((b, long, width), dtype)
+            first = (observation if name == "observations" else transition)[order]
+            begin = 0
+            for window, end in zip(self._windows[name], last):
+                if end > begin:
+                    slices[begin:end, :, : window.shape[2]] = window[first[begin:end]]
+                begin = end
+            rows = torch.from_numpy(place * long + np.arange(long)[:, None]).view(-1)
+            fields.append(torch.from_numpy(slices).view(b * long, width).index_select(0, rows).view(long, b, width))
+        observations, actions, rewards, terminations = fields
+        batch = (observations, actions, rewards[..., 0], terminations[..., 0], torch.from_numpy(tasks))
+        return SliceBatch(*(to_device(tensor, self.device) for tensor in batch))
 
 
-def to_device(array: np.ndarray, device: torch.device | str) -> torch.Tensor:
-    """The array as a tensor on a device; a GPU fetches it without the host waiting."""
-    tensor = torch.from_numpy(array)
+def _windows(array: np.ndarray, length: int) -> np.ndarray:
+    """All stretches of `length` rows of an array [N] or [N, width], as a view [N - length + 1, length, width]."""
+    array = array.reshape(len(array), -1)
+    shape, strides = (len(array) - length + 1, length, array.shape[1]), (array.strides[0], *array.strides)
+    return np.lib.stride_tricks.as_strided(array, shape, strides, writeable=False)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """The tensor on a device; a GPU fetches it without the host waiting."""
     if torch.device(device).type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

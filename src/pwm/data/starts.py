@@ -10,7 +10,11 @@ from torch import Tensor
 
 from pwm.data.sampler import EARLY, to_device
 from pwm.data.store import EpisodeStore
+from pwm.runtime import random
 from pwm.runtime.errors import PWMError
+
+COARSE = 1 << 20
+"""Transitions of a task up to which 2^23 different numbers reach all of them, each about equally often."""
 
 
 class StartSource:
@@ -47,25 +51,54 @@ class StartSource:
         self._members = {task: [k for k, name in enumerate(self.tasks) if name == task] for task in self.tasks}
         self._mass = {task: _running_mass(store, task, weights) for task in self._members}
 
+        self._fine = any(len(store[task].rewards) > COARSE for task in self._members)
+
+    def draw(self, keys: Tensor, counter: int | Tensor, batch: int) -> Tensor:
+        """Uniform numbers [members, batch] for `gather` and `states`, see `runtime.random`.
+
+        Large stores get finer numbers. Up to `COARSE` transitions per task they are the numbers that they always were.
+        """
+        return random.uniform(keys, counter, (batch,), fine=self._fine)
+
     def gather(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Observations [members, batch, O] and actions [members, batch, A] for numbers [members, batch] in [0, 1].
 
         Uniform numbers give uniform draws over the transitions of each member's task. Zero padded at the end.
         """
+        actions = np.zeros((*uniform.shape, self.widths[1]), np.float32)
+        rows = self._rows(uniform)
+        for task, (row, _) in rows.items():
+            data = self.store[task]
+            actions[self._members[task], :, : data.action_dim] = data.actions[row]
+        return self._observations(uniform, rows), to_device(torch.from_numpy(actions), self.device)
+
+    def states(self, uniform: Tensor) -> Tensor:
+        """The observations of `gather` alone; actions are not read."""
+        return self._observations(uniform, self._rows(uniform))
+
+    def _observations(self, uniform: Tensor, rows: dict[str, tuple[np.ndarray, np.ndarray]]) -> Tensor:
+        observations = np.zeros((*uniform.shape, self.widths[0]), np.float32)
+        for task, (row, episode) in rows.items():
+            data = self.store[task]
+            observations[self._members[task], :, : data.observation_dim] = data.observations[row + episode]
+        return to_device(torch.from_numpy(observations), self.device)
+
+    def _rows(self, uniform: Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """By task: (transition, episode) for the numbers of its members, each [its members, batch]."""
         numbers = uniform.double().cpu().numpy()
         within = np.where(np.arange(numbers.shape[1]) < round(self.early * numbers.shape[1]), EARLY, 1.0)
-        observations = np.zeros((*numbers.shape, self.widths[0]), np.float32)
-        actions = np.zeros((*numbers.shape, self.widths[1]), np.float32)
+        rows = {}
         for task, members in self._members.items():
             mass, data = self._mass[task], self.store[task]
             draw = numbers[members] * mass[-1]
             episode = (np.searchsorted(mass, draw, side="right") - 1).clip(max=len(data.lengths) - 1)
             share = (draw - mass[episode]) / (mass[episode + 1] - mass[episode])
             length = data.lengths[episode]
-            row = data.offsets[episode] + (share * within * length).astype(np.int64).clip(max=length - 1)
-            observations[members, :, : data.observation_dim] = data.observations[row + episode]
-            actions[members, :, : data.action_dim] = data.actions[row]
-        return to_device(observations, self.device), to_device(actions, self.device)
+            rows[task] = (
+                data.offsets[episode] + (share * within * length).astype(np.int64).clip(max=length - 1),
+                episode,
+            )
+        return rows
 
 
 def _running_mass(store: EpisodeStore, task: str, weights: Mapping[str, np.ndarray] | None) -> np.ndarray:

@@ -99,7 +99,7 @@ class FleetLearner:
     def batch(self) -> PolicyBatch:
         """The batch of the next imagined update, a function of the members' seeds and the update number alone."""
         config = self.config
-        observations, _ = self.source.gather(random.uniform(self.start_keys, self.updates, (config.batch_size,)))
+        observations = self.source.states(self.source.draw(self.start_keys, self.updates, config.batch_size))
         shape = (config.horizon, config.batch_size, self.model.action_dim)
         noise = random.normal(self.noise_keys, self.updates, shape).transpose(0, 1)
         return PolicyBatch(observations, noise, *(self.good_states() if self.good else ()))
@@ -107,8 +107,7 @@ class FleetLearner:
     def good_states(self) -> tuple[Tensor, Tensor]:
         """The anchor's observations and actions for the next update."""
         assert self.good is not None
-        numbers = random.uniform(self.good_keys, self.updates, (self.config.behaviour_batch,))
-        return self.good.gather(numbers)
+        return self.good.gather(self.good.draw(self.good_keys, self.updates, self.config.behaviour_batch))
 
     def update(self) -> dict[str, Tensor]:
         """The next update of every member; returns metrics, each [members].

@@ -36,13 +36,19 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ ((z >> 31) & ((1 << 33) - 1))
 
 
-def uniform(keys: Tensor, counter: int | Tensor, shape: Sequence[int]) -> Tensor:
-    """Numbers in (0, 1), float32 [N, *shape], for keys [N] (int64) and a counter (which draw this is)."""
+def uniform(keys: Tensor, counter: int | Tensor, shape: Sequence[int], fine: bool = False) -> Tensor:
+    """Numbers in (0, 1), float32 [N, *shape], for keys [N] (int64) and a counter (which draw this is).
+
+    They are multiples of 2^-24, 2^23 different ones. With `fine` they are float64 and 2^52 different ones, and begin
+    with the same 23 bits.
+    """
     step = counter * _GOLDEN if isinstance(counter, Tensor) else _signed(counter * _GOLDEN)
     stream = _mix(_mix(keys + step) ^ keys)
     index = torch.arange(math.prod(shape), device=keys.device, dtype=torch.int64)
     bits = _mix(stream[:, None] + (index + 1)[None] * _GOLDEN)
-    return (((bits >> 41) & 0x7FFFFF).float() + 0.5).mul_(2.0**-23).view(len(keys), *shape)
+    count, dtype = (52, torch.float64) if fine else (23, torch.float32)
+    leading = (bits >> (64 - count)) & ((1 << count) - 1)
+    return (leading.to(dtype) + 0.5).mul_(2.0**-count).view(len(keys), *shape)
 
 
 def normal(keys: Tensor, counter: int | Tensor, shape: Sequence[int]) -> Tensor:
