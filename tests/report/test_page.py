@@ -214,3 +214,16 @@ def test_damaged_results_leave_the_old_report(tmp_path, text):
 def test_same_run_same_bytes(tmp_path):
     run = make_run(tmp_path)
     assert page_of(run) == page_of(run)
+
+
+def test_a_page_of_an_imported_model(tmp_path, quick):
+    run = make_run(tmp_path, films=False)
+    record = json.loads((run / "run.json").read_text())
+    record["config"]["import"] = {"file": "<script>.pt"}
+    (run / "run.json").write_text(json.dumps(record))
+    lines = [line for line in (run / "metrics.jsonl").read_text().splitlines() if "world_model" not in line]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    text = write_report(run).read_text()
+    Checker(text)
+    assert "Imported from &lt;script&gt;.pt; this run has no losses of it." in text and "<script>.pt" not in text
+    assert "has not been pre-trained" not in text

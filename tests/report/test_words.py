@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from pwm.report.record import TaskResult, read_run
@@ -55,3 +57,14 @@ def test_sentences_of_a_run_that_has_just_begun(tmp_path):
 def test_seeds_count_as_policies(tmp_path):
     assert "12 policies" not in summary(read_run(make_run(tmp_path / "a")))[1]
     assert "twelve policies" in summary(read_run(make_run(tmp_path / "b", seeds=3)))[1]
+
+
+def test_an_imported_world_model_is_not_called_trained_here(tmp_path):
+    run = make_run(tmp_path)
+    record = json.loads((run / "run.json").read_text())
+    record["config"]["import"] = {"file": "mt30-48M.pt"}
+    (run / "run.json").write_text(json.dumps(record))
+    assert summary(read_run(run))[0] == (
+        "A pre-trained world model of 1.2 million parameters was imported from mt30-48M.pt; start states come from "
+        "400 logged episodes (200,000 transitions) of four tasks."
+    )

@@ -33,8 +33,9 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm.world_model.tdmpc2.files import export_checkpoint
 
-    written = export_checkpoint(args.run, args.out, args.layout)
-    print(f"Wrote {args.out}: {', '.join(name.replace('_', ' ') for name in written)}")
-    if "critics" not in written:
+    exported = export_checkpoint(args.run, args.out, args.layout)
+    print(f"Wrote {args.out}: {', '.join(name.replace('_', ' ') for name in exported.networks)}")
+    print(f"TD-MPC2's settings for it: {' '.join(f'{name}={value:g}' for name, value in exported.settings.items())}")
+    if "critics" not in exported.networks:
         print("It has no policy and no critics, since the run has none: TD-MPC2's agent cannot act with it.")
     return 0

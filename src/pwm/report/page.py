@@ -241,6 +241,8 @@ def panels_with_key(panels: Sequence[str], many: bool) -> str:
 def model_section(record: RunRecord) -> str:
     title = "The world model"
     panels, held_out = model_figures(record)
+    if not panels and record.imported_from is not None:
+        return unfinished(title, f"Imported from {escape(record.imported_from)}; this run has no losses of it.")
     if not panels:
         return unfinished(title, "No losses yet: the world model has not been pre-trained in this run.")
     lead = "Losses of pre-training against updates, on a logarithmic axis."

@@ -89,6 +89,12 @@ class RunRecord:
         """The first setting of this name anywhere in the run's configuration, or None."""
         return next(find(self.run.get("config"), name), None)
 
+    @property
+    def imported_from(self) -> str | None:
+        """Name of the checkpoint that the world model came from; None where the run trained its own."""
+        origin = (self.run.get("config") or {}).get("import")
+        return str(origin.get("file", "a checkpoint")) if isinstance(origin, dict) else None
+
     def wall_seconds(self) -> dict[str, float]:
         """Seconds per part of the run, `total` among them where known."""
         return {key: float(value) for key, value in ((self.results or {}).get("wall_seconds") or {}).items()}
@@ -195,7 +201,9 @@ def unknown_columns(rows: Iterable[TaskResult]) -> set[str]:
 
 
 def count_parameters(weights: Path) -> int | None:
-    """Floating-point numbers stored in a safetensors file, from its header alone; None where there is no such file.
+    """Parameters of the world model in a file, from its header alone; None where there is no such file.
+
+    Its buffers, the scales of observations, do not count.
 
     Raises:
         PWMError: the file is damaged.
@@ -206,7 +214,8 @@ def count_parameters(weights: Path) -> int | None:
 
     try:
         with safe_open(weights, framework="numpy") as file:
-            slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118
+            names = [name for name in file.keys() if not name.startswith("model.observation_")]  # noqa: SIM118
+            slices = [file.get_slice(name) for name in names]
             floats = [part for part in slices if part.get_dtype() in {"F64", "F32", "F16", "BF16"}]
             return sum(math.prod(part.get_shape()) for part in floats)
     except (SafetensorError, OSError, ValueError) as error:

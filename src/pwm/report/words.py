@@ -88,6 +88,9 @@ def pretraining_sentence(record: RunRecord) -> str:
     if updates is None and record.parameters is None:
         return f"This run is to learn from {source}; its world model has not been pre-trained yet."
     size = f" of {parameters(record.parameters)}" if record.parameters else ""
+    if record.imported_from is not None:
+        origin = f"A pre-trained world model{size} was imported from {record.imported_from}"
+        return f"{origin}; start states come from {source}."
     trained = f" was pre-trained in {count(updates, 'update')}" if updates is not None else " was pre-trained"
     return f"On {source}, one world model{size}{trained}."
 

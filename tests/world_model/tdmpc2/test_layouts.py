@@ -144,3 +144,15 @@ def test_written_names_are_the_eras_own(era):
     written = write_state(read_agent(state, "x"), era)
     assert set(written) == set(state)
     assert all(torch.equal(written[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("layout", ["flat", "named"])
+def test_critics_without_targets_are_written_as_their_own(layout):
+    state = {k: v for k, v in flat().items() if "_target" not in k}
+    written = write_state(read_agent(state, "x"), layout)
+    targets = {k: v for k, v in written.items() if k.startswith("_target_Qs")}
+    assert len(targets) == 10
+    for name, value in targets.items():
+        assert torch.equal(
+            value, written[name.replace("_target_Qs.", "_Qs.").replace("_target_Qs_params", "_Qs.params")]
+        )

@@ -39,6 +39,16 @@ class Checkpoint:
     """Where it comes from: file, sha256, layout, size, task_set, tasks, heads, critics, ignored."""
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What `export_checkpoint` wrote."""
+
+    networks: list[str]
+    """The perceptrons in the file: encoder, dynamics, reward, and what else there is."""
+    settings: dict[str, float]
+    """The settings that TD-MPC2's code needs to build the same model."""
+
+
 def heads_path(run: PathLike) -> Path:
     """Where a run folder keeps the policy and critics that came with an imported world model."""
     return world_model_path(run).with_name("tdmpc2_heads.safetensors")
@@ -115,10 +125,10 @@ def read_heads(run: PathLike) -> dict[str, torch.Tensor]:
     return read_described(path, _HEADS)[0] if path.exists() else {}
 
 
-def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> list[str]:
+def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Exported:
     """Write a run's world model, with the policy and critics of its import, as `torch.save({"model": ...})`.
 
-    Returns the perceptrons written. `layout` is "flat" or "named", see `pwm.world_model.tdmpc2.layouts`.
+    `layout` is "flat" or "named", see `pwm.world_model.tdmpc2.layouts`.
 
     Raises:
         PWMError: there is no world model, or TD-MPC2 has no such architecture.
@@ -138,11 +148,23 @@ def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> li
         try:
             torch.save({"model": state}, stream)
         except RuntimeError as error:  # what torch makes of the system's error
-            reason = " ".join(str(error).split())
-            raise PWMError(f"{file}: cannot write ({reason:.80}); check the free space") from error
+            raise PWMError(f"{file}: cannot write all of it; check the free space") from error
 
     write_atomic(file, write)
-    return list(agent.stacks)
+    settings = {
+        "enc_dim": config.encoder_units[0],
+        "num_enc_layers": len(config.encoder_units) + 1,
+        "mlp_dim": config.units[0],
+        "latent_dim": config.latent_dim,
+        "task_dim": config.task_dim,
+        "simnorm_dim": config.simnorm_group,
+        "num_bins": config.bins,
+        "vmin": config.bin_low,
+        "vmax": config.bin_high,
+    }
+    if "critics" in agent.stacks:
+        settings["num_q"] = agent.stacks["critics"][0].weight.shape[0]
+    return Exported(list(agent.stacks), settings)
 
 
 def _command() -> str:
