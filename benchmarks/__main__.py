@@ -10,13 +10,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import action_latency, evaluation_steps, policy_update, quickstart, sampler, world_model_update
+from benchmarks import (
+    action_latency,
+    evaluation_steps,
+    locomotion,
+    policy_update,
+    quickstart,
+    sampler,
+    world_model_update,
+)
 from benchmarks.results import RESULTS, Context, merge, reasons, table
 from pwm.nn.products import resolve_precision
 from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
 from pwm.runtime.errors import PWMError
 
-BENCHMARKS = (policy_update, world_model_update, sampler, action_latency, evaluation_steps, quickstart)
+BENCHMARKS = (policy_update, world_model_update, sampler, action_latency, evaluation_steps, locomotion, quickstart)
 
 
 def parser() -> argparse.ArgumentParser:
