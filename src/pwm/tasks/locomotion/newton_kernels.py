@@ -5,7 +5,11 @@ Importing this module raises PWMError where Newton or Warp is missing, or where 
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -47,7 +51,8 @@ def prepare(device: str, *own: ModuleType) -> None:
     with _lock:
         if device in _ready:
             return
-        wp.init()
+        with _silent_stderr():
+            wp.init()
         modules = [wp.get_module(module.__name__) for module in (*own, featherstone)]
         cold = [module for module in modules if not _compiled(module, device)]
         if cold:
@@ -57,6 +62,20 @@ def prepare(device: str, *own: ModuleType) -> None:
                     wp.load_module(module, device=device)
                     shown.advance()
         _ready.add(device)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Where there is no GPU driver, Warp's native code says so on stderr, past every log level."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _compiled(module: wp.Module, device: str) -> bool:
