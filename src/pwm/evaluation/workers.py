@@ -25,7 +25,7 @@ from pwm.tasks.spec import TaskSpec
 
 MOST_WORKERS = 16
 """The automatic choice goes no higher; a worker takes some hundred megabytes."""
-_LIVED_FOR = 3.0  # seconds that a process gets to end by itself
+_PATIENCE = 5.0  # seconds that a process gets to end by itself
 
 
 def count_cores() -> int:
@@ -193,7 +193,7 @@ class _Worker:
             raise self._died() from error
 
     def _died(self) -> PWMError:
-        self._process.join(_LIVED_FOR)
+        self._process.join(_PATIENCE)
         code = self._process.exitcode
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return PWMError(
@@ -208,11 +208,11 @@ class _Worker:
     def stop(self) -> None:
         """Wait for its end, and bring it about where it does not come."""
         for last_resort in (self._process.terminate, self._process.kill):
-            self._process.join(_LIVED_FOR)
+            self._process.join(_PATIENCE)
             if self._process.exitcode is not None:
                 break
             last_resort()
-        self._process.join(_LIVED_FOR)
+        self._process.join(_PATIENCE)
 
 
 def _work(pipe: Any, buffer: Any, at: Any, place: int) -> None:
