@@ -34,7 +34,7 @@ def test_scores_of_the_field():
     assert normalised_score(success, scores(5.0)) is None
     assert scale_of(success) == "success at the last step"
     pendulum = spec("p", return_range=(-1600.0, 0.0))
-    assert normalised_score(pendulum, scores(-400.0)) == 0.75 and scale_of(pendulum) == "(return - -1600) / 1600"
+    assert normalised_score(pendulum, scores(-400.0)) == 0.75 and scale_of(pendulum) == "(return +1600) / 1600"
     assert normalised_score(spec("free"), scores(1.0)) is None
 
 

@@ -280,6 +280,18 @@ def test_results_of_an_earlier_version_are_not_measured_again(run, tasks, capsys
     assert results["aggregate"]["tasks"] == ["toy-s"]
 
 
+def test_a_scale_of_ones_own(run):
+    results = evaluate_run(run, 2, film_seconds=0, return_ranges={"toy-b": (-10.0, 30.0)})
+    mean = results["tasks"]["toy-b"]["policy_mean"]
+    assert results["aggregate"]["tasks"] == ["toy-b"]
+    assert results["aggregate"]["iqm"]["value"] == pytest.approx((mean + 10) / 40)
+    assert results["aggregate"]["normalised"]["toy-b"]["scale"] == "(return +10) / 40"
+    with pytest.raises(PWMError, match="return range of toy-c: this run has no policy"):
+        evaluate_run(run, 2, film_seconds=0, return_ranges={"toy-c": (0.0, 1.0)})
+    with pytest.raises(PWMError, match="toy-a: return_range must be two finite numbers, low below high"):
+        evaluate_run(run, 2, film_seconds=0, return_ranges={"toy-a": (1.0, 1.0)})
+
+
 def test_metrics_lines(run):
     results = evaluate_run(run, 2, film_seconds=0)
     lines = [line for line in read_metrics(run) if line["phase"] == "evaluation"]

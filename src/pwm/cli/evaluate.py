@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
@@ -30,6 +30,9 @@ class Evaluate:
     workers: int | None = None
     """Processes that step the environments, this one among them; 0 and 1 start no other. None takes all cores where
     that pays. The results do not depend on it."""
+    return_range: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """TASK LOW HIGH...: the returns that count as 0 and as 1 where all tasks are put on one scale. dm_control's tasks
+    know theirs, Meta-World's are scored by success, and tasks without are left out of the aggregate."""
     threads: int | None = None
     """CPU threads; none leaves PyTorch's choice."""
 
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     keep_freed_memory()
     set_threads(args.threads)
     clock, device = Stopwatch(args.run, STARTED), resolve_device(args.device)
-    results = evaluate_run(args.run, args.episodes, args.seed, args.film_seconds, device, clock, args.workers)
+    more = {"clock": clock, "workers": args.workers, "return_ranges": args.return_range}
+    results = evaluate_run(args.run, args.episodes, args.seed, args.film_seconds, device, **more)
     if run_file(args.run).exists():
         settings = {"evaluate": {"episodes": args.episodes, "seed": args.seed}}
         record_step(args.run, "evaluate", settings, command=command_line("evaluate", arguments))

@@ -52,7 +52,7 @@ def scale_of(spec: TaskSpec) -> str:
     if spec.score == "success" or spec.return_range is None:
         return "success at the last step" if spec.score == "success" else "none"
     low, high = spec.return_range
-    return f"return / {high:g}" if low == 0 else f"(return - {low:g}) / {high - low:g}"
+    return f"return / {high:g}" if low == 0 else f"(return {-low:+g}) / {high - low:g}"
 
 
 def aggregate(specs: Mapping[str, TaskSpec], policies: Mapping[str, Mapping[str, Scores]]) -> dict[str, Any]:

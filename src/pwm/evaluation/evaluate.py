@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,16 @@ def evaluate_run(
     device: torch.device | str = "cpu",
     clock: Stopwatch | None = None,
     workers: int | None = None,
+    return_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
     """Measure every policy of a run folder over `episodes` real episodes, and return the content of its results.json.
 
     All tasks and policies meet the same episode seeds, a function of `seed`. Policies of other tasks step side by
     side; actions are the policies' means. `workers` processes, this one among them, step the environments: 0 or 1
     starts no other, none takes the machine's cores where that pays. What is measured does not depend on them.
-    Random actions run once per task. Data means come from the store that
-    run.json names, and are null where it is gone or has changed. Each task's first policy is filmed for `film_seconds`.
+    Random actions run once per task. Data means come from the store that run.json names, and are null where it is gone
+    or has changed. Each task's first policy is filmed for `film_seconds`. `return_ranges` (task -> the returns that
+    count as 0 and 1) replace those of the tasks themselves in the aggregate of all tasks.
 
     Writes `results.json` (after each group of policies: what is in it for the same policy file, episodes and seed is
     not measured again), lines of phase "evaluation" to `metrics.jsonl`, and `films/<task>.webp`, or the
@@ -75,7 +77,9 @@ def evaluate_run(
     if not run.is_dir():
         raise PWMError(f"{run}: no such run folder; check the path")
     results = read_results(run, episodes, seed)
-    members = [_member(path, device) for path in find_policies(run)]
+    members = [_member(path, device, return_ranges or {}) for path in find_policies(run)]
+    for task in set(return_ranges or {}) - {member.spec.id for member in members}:
+        raise PWMError(f"return range of {task}: this run has no policy of that task")
     clock = clock or Stopwatch(run)
     evaluation = _Evaluation(run, members, results, clock)
     evaluation.measure(workers)
@@ -233,9 +237,11 @@ class _Evaluation:
         return film == {"sha256": member.digest} and self._film_path(member.spec.id).is_file()
 
 
-def _member(path: Path, device: torch.device | str) -> _Member:
+def _member(path: Path, device: torch.device | str, ranges: Mapping[str, tuple[float, float]]) -> _Member:
     policy = load_policy(path, device)
     spec = get_task(policy.task)
+    if spec.id in ranges:
+        spec = replace(spec, return_range=ranges[spec.id])
     ours, theirs = (policy.observation_dim, policy.action_dim), (spec.observation_dim, spec.action_dim)
     if ours != theirs:
         raise PWMError(f"{path}: made for (observation, action) sizes {ours}, but task {spec.id} has {theirs}")
