@@ -170,6 +170,8 @@ def persistent(pid: bytes) -> bytes:
         (b"\x80\x02r\xff\xff\xff\xff.", "damaged|far beyond"),
         (b"\x80\x02Nr\xff\xff\xff\xff.", "numbers its parts far beyond"),
         (b"\x80\x05\x96" + b"\xff" * 7 + b"\x0f.", "damaged|BYTEARRAY8"),
+        (b"\x80\x05\x96" + (4).to_bytes(8, "little") + b"abcd.", "uses the pickle instruction BYTEARRAY8"),
+        (b"\x80\x02\x82\x01.", "uses the pickle instruction EXT1"),
         (b"\x80\x02" + b"(" * 1000, "damaged"),
         (b"", "damaged"),
         (b"\x80\x02}.", "needs the tensors obs, action, reward, task side by side; it has none"),
