@@ -220,3 +220,14 @@ def test_how_often_to_save_is_free_to_change(model, store, tmp_path):
     learner = fleet(model, store, [("wide", 0)])
     learner.save(tmp_path / "checkpoint")
     fleet(model, store, [("wide", 0)], replace(CONFIG, checkpoint_every=1, log_every=1)).load(tmp_path / "checkpoint")
+
+
+def test_acting_follows_weights_that_change(model, store):
+    (policy,) = export_policies(fleet(model, store, [("narrow", 0)], replace(CONFIG, actor_output_gain=1.0)))
+    x = np.ones((1, 2), np.float32)
+    before = policy.act(x)
+    policy.actor.net.biases[-1].add_(0.5)
+    moved = policy.act(x)
+    assert (moved - before).item() > 0.1
+    policy.encoder.linears[0].weight.mul_(-1.0)
+    assert not np.array_equal(policy.act(x), moved)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwm.nn import products
-from pwm.nn.activations import mish
+from pwm.nn.activations import mish, mish_and_slope
+from pwm.nn.products import SharedWeights, lowered, product
+
+_EPS = 1e-5  # PyTorch's own for LayerNorm
 
 
 class FleetMLP(nn.Module):
@@ -35,15 +36,22 @@ class FleetMLP(nn.Module):
         self.gains = nn.ParameterList(torch.ones(members, 1, b) for _, b in pairs[:-1])
         self.shifts = nn.ParameterList(torch.zeros(members, 1, b) for _, b in pairs[:-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [members, rows, inputs] -> [members, rows, outputs]."""
-        last = len(self.weights) - 1
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = products.batched_linear(bias, x, weight, self.precision if i < last else "float32")
-            if i < last:
-                x = F.layer_norm(mish(x), x.shape[-1:])
-                x = torch.addcmul(self.shifts[i], x, self.gains[i])
-        return x
+    def share(self) -> SharedFleet:
+        """The parameters for calls between which they do not change, as in the steps of a rollout."""
+        return SharedFleet(self)
+
+    def forward(self, x: Tensor, shared: SharedFleet | None = None) -> Tensor:
+        """x [members, rows, inputs] -> [members, rows, outputs].
+
+        Args:
+            x: or [groups, rows, inputs], a group being the input of members / groups networks that follow each other.
+            shared: what `share` returned, for calls that come in numbers.
+        """
+        shared = shared or self.share()
+        inputs = (x, *shared.weights.handles, *shared.biases)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
+            return _Fleet.apply(shared.weights, *inputs)
+        return _forward(x, shared.weights.factors, shared.biases)
 
     @torch.no_grad()
     def init_orthogonal(self, member: int, gain: float, output_gain: float, generator: torch.Generator) -> None:
@@ -53,3 +61,82 @@ class FleetMLP(nn.Module):
             square = torch.empty(weight.shape[2], weight.shape[1])
             nn.init.orthogonal_(square, output_gain if i == last else gain, generator=generator)
             weight[member].copy_(square.T)
+
+
+class SharedFleet:
+    """A fleet's parameters, gain and shift of each LayerNorm taken into the layer that follows it.
+
+    `(n * gain + shift) W + b = n (gain * W) + (shift W + b)`: the right side touches weights where the left one
+    touches every row, forward and backward.
+    """
+
+    def __init__(self, net: FleetMLP) -> None:
+        weights, biases = [net.weights[0]], [net.biases[0]]
+        for weight, bias, gain, shift in zip(net.weights[1:], net.biases[1:], net.gains, net.shifts, strict=True):
+            weights.append(gain.mT * weight)
+            biases.append(torch.baddbmm(bias, shift, weight))
+        self.weights = SharedWeights(weights, [*(net.precision for _ in net.gains), "float32"])
+        self.biases = biases
+
+
+def _forward(
+    x: Tensor, factors: Sequence[Tensor], biases: Sequence[Tensor], saved: list[Tensor] | None = None
+) -> Tensor:
+    """The networks without a graph. For each layer `saved` receives its input and, for all but the last, the slope of
+    Mish and the input, mean and inverse deviation of LayerNorm."""
+    for i, (weight, bias) in enumerate(zip(factors, biases, strict=True)):
+        x = lowered(x, weight)
+        if x.shape[0] != weight.shape[0]:
+            x = x.repeat_interleave(weight.shape[0] // x.shape[0], dim=0)
+        if saved is not None:
+            saved.append(x)
+        x = product(x, weight) + bias
+        if i == len(factors) - 1:
+            break
+        ones = x.new_ones(x.shape[-1])  # LayerNorm is slower without
+        if saved is None:
+            x = torch.native_layer_norm(mish(x), x.shape[-1:], ones, ones - 1.0, _EPS)[0]
+        else:
+            x, slope = mish_and_slope(x)
+            normed, mean, deviation = torch.native_layer_norm(x, x.shape[-1:], ones, ones - 1.0, _EPS)
+            saved += [slope, x, mean, deviation]
+            x = normed
+    return x
+
+
+class _Fleet(torch.autograd.Function):
+    """`_forward` with its gradient written out: one node of the graph, and no pass over memory that is not needed."""
+
+    @staticmethod
+    def forward(ctx, shared: SharedWeights, x: Tensor, *parameters: Tensor) -> Tensor:
+        saved: list[Tensor] = []
+        biases = parameters[len(shared.factors) :]
+        out = _forward(x, shared.factors, biases, saved)
+        ctx.gathered, ctx.groups = shared.gathered, x.shape[0]
+        ctx.save_for_backward(*shared.factors, *saved)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        layers = len(ctx.gathered)
+        factors, kept = ctx.saved_tensors[:layers], list(ctx.saved_tensors[layers:])
+        x_needed, *needed = ctx.needs_input_grad[1:]
+        to_biases: list[Tensor | None] = [None] * layers
+        for i in reversed(range(layers)):
+            if i < layers - 1:
+                *_, slope, x, mean, deviation = kept
+                grad, _, _ = torch.ops.aten.native_layer_norm_backward(
+                    grad, x, x.shape[-1:], mean, deviation, None, None, [True, False, False]
+                )
+                grad.mul_(slope)
+                del kept[-4:]
+            if needed[layers + i]:
+                to_biases[i] = grad.sum(dim=1, keepdim=True)
+            x, low = kept.pop(), lowered(grad, factors[i])
+            if needed[i]:
+                ctx.gathered[i].add(x, low)
+            if i or x_needed:
+                grad = product(low, factors[i].mT).to(grad.dtype)
+        to_x = grad.unflatten(0, (ctx.groups, -1)).sum(dim=1) if x_needed else None
+        return None, to_x, *([None] * layers), *to_biases

@@ -1,10 +1,21 @@
-"""Matrix products in float32 or, twice as fast where the hardware has it, in bfloat16 with float32 sums around them."""
+"""Matrix products in float32 or, several times as fast where the hardware has it, with factors rounded to bfloat16.
+
+`SharedWeights` serves perceptrons that are called many times between two changes of their weights, as in the steps of a
+rollout: weights are rounded once, and the weight gradients of all calls are computed in few large products.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+_SMALL = 1 << 20
+"""Products with fewer multiply-adds do not repay the call of another library."""
+_ROWS = 1024
+"""Rows that a product of gathered weight gradients has at least, where there are as many: more is hardly faster."""
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
@@ -20,60 +31,103 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     return "bfloat16" if supported() else "float32"
 
 
-class _LowLinear(torch.autograd.Function):
-    """x W^T with bfloat16 factors in the product and in both of its gradients; everything else is float32."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
-        x16, weight16 = x.bfloat16(), weight.bfloat16()
-        ctx.save_for_backward(x16 if ctx.needs_input_grad[1] else None, weight16)
-        return F.linear(x16, weight16).to(x.dtype)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x16, weight16 = ctx.saved_tensors
-        grad16 = grad.bfloat16()
-        to_x = (grad16 @ weight16).to(grad.dtype) if ctx.needs_input_grad[0] else None
-        to_weight = (grad16.flatten(0, -2).T @ x16.flatten(0, -2)).to(grad.dtype) if x16 is not None else None
-        return to_x, to_weight
-
-
-class _LowBmm(torch.autograd.Function):
-    """Batched x W, likewise."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
-        x16, weight16 = x.bfloat16(), weight.bfloat16()
-        ctx.save_for_backward(x16 if ctx.needs_input_grad[1] else None, weight16)
-        return torch.bmm(x16, weight16).to(x.dtype)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x16, weight16 = ctx.saved_tensors
-        grad16 = grad.bfloat16()
-        to_x = torch.bmm(grad16, weight16.mT).to(grad.dtype) if ctx.needs_input_grad[0] else None
-        to_weight = torch.bmm(x16.mT, grad16).to(grad.dtype) if x16 is not None else None
-        return to_x, to_weight
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor, precision: str) -> Tensor:
-    """x [..., in] times weight [out, in] transposed, plus bias ([out], or anything that broadcasts): [..., out]."""
-    if precision == "bfloat16":
-        return _LowLinear.apply(x, weight) + bias
-    return F.linear(x, weight, bias) if bias.ndim == 1 else F.linear(x, weight) + bias
-
-
-def batched_linear(bias: Tensor, x: Tensor, weight: Tensor, precision: str) -> Tensor:
-    """bias [n, 1, out] + x [n, rows, in] times weight [n, in, out]: [n, rows, out]."""
-    if precision == "bfloat16":
-        return _LowBmm.apply(x, weight) + bias
-    return torch.baddbmm(bias, x, weight)
-
-
 def set_precision(module: torch.nn.Module, precision: str) -> None:
     """Let every perceptron inside `module` multiply in this precision ("float32" or "bfloat16")."""
     for part in module.modules():
         if hasattr(part, "precision"):
             part.precision = precision
+
+
+@functools.cache
+def has_onednn() -> bool:
+    """Whether float32 products go to oneDNN: on CPUs with AVX-512, which MKL does not use on every one of them."""
+    supported = getattr(torch.cpu, "_is_avx512_supported", lambda: False)
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return bool(there and supported())
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a [m, k] b [k, n], or a batch of such, without gradients; bfloat16 factors give a bfloat16 product.
+
+    bfloat16 products are summed in float32 and rounded at the end.
+    """
+    work = a.shape[-2] * a.shape[-1] * b.shape[-1]
+    if a.dtype == torch.float32 and work >= _SMALL and a.device.type == "cpu" and has_onednn():
+        if a.ndim == 2:
+            return torch.ops.mkldnn._linear_pointwise(a, b.T, None, "none", [], "")
+        return torch.stack([torch.ops.mkldnn._linear_pointwise(x, y.T, None, "none", [], "") for x, y in zip(a, b)])
+    return a @ b
+
+
+def lowered(x: Tensor, like: Tensor) -> Tensor:
+    """x in the number format of the factor that it will be multiplied with."""
+    return x.to(like.dtype)
+
+
+class _Gathered:
+    """Pairs whose products a^T b sum up to the gradient of one weight: multiplied when there are many rows of them."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.dtype = like.dtype
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+        self.rows = 0
+        self.total: Tensor | None = None
+
+    def add(self, a: Tensor, b: Tensor) -> None:
+        self.pairs.append((a, b))
+        self.rows += a.shape[-2]
+        if self.rows >= _ROWS:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        a, b = (x[0] if len(x) == 1 else torch.cat(x, dim=-2) for x in zip(*self.pairs, strict=True))
+        part = product(a.mT, b)
+        self.total = part.to(self.dtype) if self.total is None else self.total.add_(part)
+        self.pairs, self.rows = [], 0
+
+    def take(self) -> Tensor | None:
+        """The sum, after which all is forgotten; None where nothing came."""
+        if self.pairs:
+            self._multiply()
+        total, self.total = self.total, None
+        return total
+
+
+class _Share(torch.autograd.Function):
+    """Hands weights out to many calls. Its backward pass comes after theirs and gives what they left in `gathered`."""
+
+    @staticmethod
+    def forward(ctx, gathered: list[_Gathered], *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.gathered = gathered
+        ctx.set_materialize_grads(False)
+        return tuple(weight.view_as(weight) for weight in weights)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *_: None) -> tuple[Tensor | None, ...]:
+        return None, *(gathered.take() for gathered in ctx.gathered)
+
+
+class SharedWeights:
+    """The weights of one perceptron, for calls between which they do not change.
+
+    Args:
+        weights: matrices, or stacks of them; gradients pass on to them.
+        precisions: "float32" or "bfloat16" for each, the number format that it is multiplied in.
+
+    Attributes:
+        factors: the weights in that format, without graph.
+        handles: what a call names to autograd as its weights; their gradient stays None.
+        gathered: where a call's backward pass puts its share of each weight's gradient.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], precisions: Sequence[str]) -> None:
+        self.factors = [
+            weight.detach().to(torch.bfloat16 if precision == "bfloat16" else weight.dtype)
+            for weight, precision in zip(weights, precisions, strict=True)
+        ]
+        self.gathered = [_Gathered(weight) for weight in weights]
+        if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
+            self.handles = _Share.apply(self.gathered, *weights)
+        else:
+            self.handles = tuple(weight.detach() for weight in weights)

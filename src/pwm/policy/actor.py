@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pwm.nn.fleet_mlp import FleetMLP
+from pwm.nn.fleet_mlp import FleetMLP, SharedFleet
 from pwm.policy.config import PolicyConfig
 
 
@@ -34,10 +34,14 @@ class FleetActor(nn.Module):
         """Noise [members, 1, action_dim], never below the configured minimum."""
         return self.log_std.clamp(min=self.min_log_std).exp()
 
-    def mean(self, latent: Tensor) -> Tensor:
+    def mean(self, latent: Tensor, shared: SharedFleet | None = None) -> Tensor:
         """The deterministic action [members, rows, action_dim] for latents [members, rows, latent_dim]."""
-        return torch.tanh(self.net(latent))
+        return torch.tanh(self.net(latent, shared))
 
-    def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
-        """The action for standard normal `noise` [members, rows, action_dim]."""
-        return torch.tanh(torch.addcmul(self.net(latent), self.std(), noise))
+    def forward(self, latent: Tensor, noise: Tensor, shared: SharedFleet | None = None) -> Tensor:
+        """The action for standard normal `noise` [members, rows, action_dim].
+
+        Args:
+            shared: `net.share()`, made once for all steps of a rollout.
+        """
+        return torch.tanh(torch.addcmul(self.net(latent, shared), self.std(), noise))

@@ -33,8 +33,7 @@ class FleetCritic(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Latents [members, rows, latent_dim] to the value of every critic [members, critics, rows]."""
-        shared = latent.unsqueeze(1).expand(-1, self.critics, -1, -1).flatten(0, 1)
-        return self.net(shared).view(self.members, self.critics, latent.shape[1])
+        return self.net(latent).view(self.members, self.critics, latent.shape[1])
 
     def value(self, latent: Tensor) -> Tensor:
         """The ensemble's minimum [members, rows]."""

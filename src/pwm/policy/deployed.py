@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pwm.nn.fleet_mlp import SharedFleet
 from pwm.nn.mlp import ConditionedMLP
+from pwm.nn.products import SharedWeights
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.learner import FleetLearner
@@ -89,6 +91,7 @@ class Policy(nn.Module):
         self.actor = FleetActor(model.latent_dim, actions, config, [0])
         for name, width in (("context", model.encoder_units[0]), ("scale", wide), ("shift", wide)):
             self.register_buffer(name, torch.zeros(width))
+        self._ready: tuple | None = None
         self.requires_grad_(False).eval()
 
     def act(self, observation: np.ndarray | Tensor) -> np.ndarray:
@@ -97,21 +100,29 @@ class Policy(nn.Module):
         Raises:
             PWMError: the last axis is not the task's observation width, or an entry is not finite.
         """
-        x = torch.as_tensor(np.asarray(observation), dtype=torch.float32, device=self.scale.device)
+        x = np.asarray(observation, np.float32)
         if x.ndim == 0 or x.shape[-1] != self.observation_dim:
             raise PWMError(f"{self.task}: observations have width {self.observation_dim}, got shape {list(x.shape)}")
-        if not torch.isfinite(x).all():
+        if not np.isfinite(x).all():
             raise PWMError(f"{self.task}: the observation has entries that are not finite")
-        padded = torch.zeros(*x.shape[:-1], len(self.scale), device=x.device)
-        padded[..., : self.observation_dim] = x
-        action = self.mean(padded.view(1, -1, len(self.scale)))[0]
-        return action[:, : self.action_dim].view(*x.shape[:-1], self.action_dim).cpu().numpy()
+        padded = torch.zeros(1, x.size // self.observation_dim, len(self.scale))
+        padded[0, :, : self.observation_dim] = torch.from_numpy(x.reshape(padded.shape[1], -1))
+        action = self.mean(padded.to(self.scale.device))[0, :, : self.action_dim]
+        return action.cpu().numpy().reshape(*x.shape[:-1], self.action_dim)
 
     @torch.no_grad()
     def mean(self, padded: Tensor) -> Tensor:
         """Deterministic actions [1, rows, padded action width] for padded observations [1, rows, padded width]."""
-        latent = self.encoder(padded * self.scale - self.shift, self.context)
-        return self.actor.mean(latent)
+        encoder, actor = self._shared()
+        latent = self.encoder(torch.addcmul(-self.shift, padded, self.scale), self.context, encoder)
+        return self.actor.mean(latent, actor)
+
+    def _shared(self) -> tuple[SharedWeights, SharedFleet]:
+        """What both networks make of their weights before they multiply; made again where a weight has changed."""
+        state = (self.scale.device, *(parameter._version for parameter in self.parameters()))
+        if self._ready is None or self._ready[0] != state:
+            self._ready = (state, self.encoder.share(), self.actor.net.share())
+        return self._ready[1:]
 
     def save(self, path: PathLike) -> None:
         """Write the policy to one safetensors file, atomically."""

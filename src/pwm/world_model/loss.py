@@ -71,9 +71,9 @@ def _block(
     terminations: Tensor,
 ) -> tuple[Tensor, _Errors]:
     """Some steps of the rollout: the latent after them, and the errors on the way."""
-    latents = [latent]
+    latents, shared = [latent], model.dynamics.share()
     for action in actions:
-        latents.append(model.step(latents[-1], action, context))
+        latents.append(model.step(latents[-1], action, context, shared))
     rolled = torch.stack(latents)
     latent_error = F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))
     logits = model.reward_logits(rolled[:-1], actions, context)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pwm.nn.mlp import ConditionedMLP, init_truncated_normal
+from pwm.nn.products import SharedWeights
 from pwm.nn.two_hot import TwoHot
 from pwm.runtime.errors import PWMError
 from pwm.world_model.config import WorldModelConfig
@@ -125,9 +126,13 @@ class WorldModel(nn.Module):
         scaled = torch.addcmul(-context.observation_shift, observation, context.observation_scale)
         return self.encoder(scaled, context.encoder)
 
-    def step(self, latent: Tensor, action: Tensor, context: TaskContext) -> Tensor:
-        """Latents [..., latent_dim] and actions [..., action_dim] to the next latents."""
-        return self.dynamics(torch.cat((latent, action * context.action_mask), dim=-1), context.dynamics)
+    def step(self, latent: Tensor, action: Tensor, context: TaskContext, shared: SharedWeights | None = None) -> Tensor:
+        """Latents [..., latent_dim] and actions [..., action_dim] to the next latents.
+
+        Args:
+            shared: `dynamics.share()`, made once for all steps of a rollout.
+        """
+        return self.dynamics(torch.cat((latent, action * context.action_mask), dim=-1), context.dynamics, shared)
 
     def reward_logits(self, latent: Tensor, action: Tensor, context: TaskContext) -> Tensor:
         """Logits [..., bins] of the reward that an action earns in a latent state."""
