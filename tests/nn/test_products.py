@@ -19,6 +19,7 @@ def draw(*shape):
 
 
 SHAPES = {"plain": [(40, 48), (48, 32)], "large": [(300, 96), (96, 64)], "stack": [(3, 200, 48), (3, 48, 160)]}
+SHAPES |= {"column": [(3, 256, 50), (3, 50, 1)], "outer": [(3, 11000, 1), (3, 1, 5)]}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -11,30 +11,28 @@ from torch import Tensor
 
 def mish(x: Tensor) -> Tensor:
     """Mish activation (Misra 2019), x tanh(softplus(x)), any shape."""
-    _, q = _mish_parts(x)
-    return q.mul_(2.0).sub_(1.0).mul_(x)
+    return _tanh_softplus(x)[0].mul_(x)
 
 
 def mish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mish and its derivative, which is formed while its parts are in cache: all that a backward pass needs of x.
 
-    With c and q as below the derivative is (2 q - 1) + 4 x q (1 - q) (1 - c).
+    With y = x t the derivative is t + x (1 - t^2) (1 - c) = t + (x - y t) (1 - c), t and c as below.
     """
-    c, q = _mish_parts(x)
-    slope = torch.addcmul(q, q, q, value=-1.0)
-    slope = torch.addcmul(slope, slope, c, value=-1.0, out=c).mul_(x)
-    t = q.mul_(2.0).sub_(1.0)
-    slope = torch.add(t, slope, alpha=4.0, out=slope)
-    return t.mul_(x), slope
+    t, c = _tanh_softplus(x)
+    y = x * t
+    rest = torch.addcmul(x, y, t, value=-1.0)
+    return y, t.add_(torch.addcmul(rest, rest, c, value=-1.0, out=rest))
 
 
-def _mish_parts(x: Tensor) -> tuple[Tensor, Tensor]:
-    """c = sigmoid(-x) and q = 1 / (1 + c^2): tanh(softplus(x)) = (1 - c^2) / (1 + c^2) = 2 q - 1.
+def _tanh_softplus(x: Tensor) -> tuple[Tensor, Tensor]:
+    """t = tanh(softplus(x)) = (1 - c^2) / (1 + c^2) = 1 / (1/2 + c^2 / 2) - 1, and c = sigmoid(-x).
 
     One exponential, no logarithm, no overflow.
     """
     c = torch.neg(x).sigmoid_()
-    return c, torch.addcmul(torch.ones((), dtype=x.dtype, device=x.device), c, c).reciprocal_()
+    half = torch.full((), 0.5, dtype=x.dtype, device=x.device)
+    return torch.addcmul(half, c, c, value=0.5).reciprocal_().sub_(1.0), c
 
 
 def simnorm(x: Tensor, group: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pwm.nn.activations import mish, mish_and_slope
-from pwm.nn.products import SharedWeights, lowered, product
+from pwm.nn.products import SharedWeights, product
 
 _EPS = 1e-5  # PyTorch's own for LayerNorm
 
@@ -85,7 +85,7 @@ def _forward(
     """The networks without a graph. For each layer `saved` receives its input and, for all but the last, the slope of
     Mish and the input, mean and inverse deviation of LayerNorm."""
     for i, (weight, bias) in enumerate(zip(factors, biases, strict=True)):
-        x = lowered(x, weight)
+        x = x.to(weight.dtype)
         if x.shape[0] != weight.shape[0]:
             x = x.repeat_interleave(weight.shape[0] // x.shape[0], dim=0)
         if saved is not None:
@@ -133,7 +133,7 @@ class _Fleet(torch.autograd.Function):
                 del kept[-4:]
             if needed[layers + i]:
                 to_biases[i] = grad.sum(dim=1, keepdim=True)
-            x, low = kept.pop(), lowered(grad, factors[i])
+            x, low = kept.pop(), grad.to(factors[i].dtype)
             if needed[i]:
                 ctx.gathered[i].add(x, low)
             if i or x_needed:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pwm.nn.activations import mish, mish_and_slope, simnorm, simnorm_backward
-from pwm.nn.products import SharedWeights, lowered, product
+from pwm.nn.products import SharedWeights, product
 
 _EPS = 1e-5  # PyTorch's own for LayerNorm
 
@@ -83,7 +83,7 @@ def _forward(
     and inverse deviation of its LayerNorm, and the slope of Mish or the output of SimNorm."""
     last = len(factors) - 1
     for i, (weight, bias) in enumerate(zip(factors, biases, strict=True)):
-        x = lowered(x, weight)
+        x = x.to(weight.dtype)
         if saved is not None:
             saved.append(x)
         x = product(x.flatten(0, -2), weight.T).unflatten(0, x.shape[:-1]) + bias
@@ -146,7 +146,7 @@ class _Perceptron(torch.autograd.Function):
             if biases_needed[i]:
                 to_biases[i] = grad.flatten(0, -2).sum(dim=0) if i else grad.sum_to_size(ctx.context_shape)
             x = kept.pop().flatten(0, -2)
-            low = lowered(grad, factors[i]).flatten(0, -2)
+            low = grad.to(factors[i].dtype).flatten(0, -2)
             if weights_needed[i]:
                 ctx.gathered[i].add(low, x)
             if i or x_needed:

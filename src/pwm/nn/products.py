@@ -14,6 +14,8 @@ from torch import Tensor
 
 _SMALL = 1 << 20
 """Products with fewer multiply-adds do not repay the call of another library."""
+_LONG = 1 << 15
+"""Entries from which stacks of matrices times one column, and of columns times one row, are written out."""
 _ROWS = 1024
 """Rows that a product of gathered weight gradients has at least, where there are as many: more is hardly faster."""
 
@@ -51,6 +53,11 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
     bfloat16 products are summed in float32 and rounded at the end.
     """
+    if a.ndim == 3 and a.numel() >= _LONG:  # libraries are slow at stacks of these
+        if b.shape[-1] == 1 and a.stride(-1) == 1:
+            return (a * b.mT).sum(dim=-1, keepdim=True)
+        if a.shape[-1] == 1:
+            return a * b
     work = a.shape[-2] * a.shape[-1] * b.shape[-1]
     if a.dtype == torch.float32 and work >= _SMALL and a.device.type == "cpu" and has_onednn():
         if a.ndim == 2:
@@ -59,9 +66,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return a @ b
 
 
-def lowered(x: Tensor, like: Tensor) -> Tensor:
-    """x in the number format of the factor that it will be multiplied with."""
-    return x.to(like.dtype)
+def lowered(x: Tensor, precision: str) -> Tensor:
+    """x in the number format of products of this precision; rounding early pays where rows are used many times."""
+    return x.to(torch.bfloat16) if precision == "bfloat16" else x
 
 
 class _Gathered:
@@ -123,8 +130,7 @@ class SharedWeights:
 
     def __init__(self, weights: Sequence[Tensor], precisions: Sequence[str]) -> None:
         self.factors = [
-            weight.detach().to(torch.bfloat16 if precision == "bfloat16" else weight.dtype)
-            for weight, precision in zip(weights, precisions, strict=True)
+            lowered(weight.detach(), precision) for weight, precision in zip(weights, precisions, strict=True)
         ]
         self.gathered = [_Gathered(weight) for weight in weights]
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):

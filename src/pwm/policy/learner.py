@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pwm.data.starts import StartSource, rank_weights
 from pwm.data.store import EpisodeStore
-from pwm.nn.products import resolve_precision, set_precision
+from pwm.nn.products import lowered, resolve_precision, set_precision
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
@@ -203,7 +203,8 @@ class FleetLearner:
         config = self.config
         horizon, members, batch = targets.shape
         rows = horizon * batch
-        x = rollout.latents[:-1].transpose(0, 1).reshape(members, rows, -1)
+        x = lowered(rollout.latents[:-1], self.critic.net.precision).transpose(0, 1).reshape(members * rows, -1)
+        first = torch.arange(0, members * rows, rows, device=x.device).unsqueeze(1)
         y = targets.transpose(0, 1).reshape(members, rows)
         counts = None
         if rollout.continues is not None:
@@ -212,7 +213,7 @@ class FleetLearner:
         for i in range(config.critic_passes):
             draw = random.uniform(self.shuffle_keys, self.counter * config.critic_passes + i, (rows,))
             for part in draw.argsort(dim=1).chunk(config.critic_splits, dim=1):
-                picked = x.gather(1, part.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+                picked = x.index_select(0, (part + first).flatten()).unflatten(0, part.shape)
                 weights = None if counts is None else counts.gather(1, part)
                 loss = critic_loss(self.critic, picked, y.gather(1, part), weights)
                 self._step(self.critic_optimiser, loss, config.critic_grad_norm)
