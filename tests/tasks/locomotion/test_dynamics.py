@@ -139,6 +139,14 @@ def test_total_mass(name, mass):
         assert total == pytest.approx(mass_by_volume(text), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_limits_have_a_spring_and_nothing_that_jumps(name):
+    builder = scene(name)[0].builder
+    assert not np.any(builder.joint_limit_kd)
+    limited = np.array(builder.joint_limit_upper) < 1e6
+    np.testing.assert_array_equal(np.array(builder.joint_limit_ke), np.where(limited, 1e3, 0.0))
+
+
 def test_inertia_of_anymal_is_the_makers_figure():
     builder = scene("anymal")[0].builder
     for label, mass, inertia in zip(builder.body_label, builder.body_mass, builder.body_inertia):

@@ -120,6 +120,8 @@ class _Captured:
 
     def first_poses(self, q: Tensor) -> np.ndarray:
         self._inputs[0][0].copy_(q)
+        if (stream := self._stream()) is not None:
+            wp.synchronize_stream(stream)  # Warp's own stream, which runs the kinematics, does not wait for PyTorch's
         return self._dynamics.poses()[: self._dynamics.bodies]
 
     def _replay(self, inputs: Sequence[Tensor]) -> None:
