@@ -189,7 +189,7 @@ def range_drawing(row: TaskResult) -> str:
 
 def range_key(absent: Collection[str]) -> str:
     words = {"random": "random policy", "data": "mean of the data", "best": "its ten best episodes", "policy": "policy"}
-    words["policy"] += " (band: 95 % interval of its mean)"
+    words["policy"] += " (band: 95 % interval over episodes)"
     items = [
         f'<li><svg class="range" viewBox="0 5 16 16" aria-hidden="true">{SHAPES[name].format(x=8)}</svg>{text}</li>'
         for name, text in words.items()
