@@ -24,8 +24,8 @@ class ExportModel:
     out: Path
     """The file to write, a .pt file."""
     layout: Literal["flat", "named"] = "flat"
-    """Names of the critics: flat is read by every release of TD-MPC2 (the later ones convert it), named by those since
-    October 2024."""
+    """Names of the critics. TD-MPC2's own loaders take flat, which those since October 2024 rename; named has today's
+    names, for readers that go by them."""
 
 
 def main(arguments: Sequence[str]) -> int:

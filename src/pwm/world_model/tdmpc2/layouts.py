@@ -128,7 +128,7 @@ def write_state(agent: Agent, layout: str) -> OrderedDict[str, Tensor]:
     Critics without targets become their own targets, as TD-MPC2 starts them.
     """
     if layout not in ("flat", "named"):
-        raise PWMError(f"layout {layout}: choose flat (read by all releases of TD-MPC2) or named (those since 2024-10)")
+        raise PWMError(f"layout {layout}: choose flat (TD-MPC2's loaders take it) or named (today's names)")
     state: OrderedDict[str, Tensor] = OrderedDict()
     if agent.embedding is not None:
         state["_task_emb.weight"] = agent.embedding
