@@ -154,7 +154,7 @@ def test_no_space_left(pwm, file, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
         imported = pwm("import-model", file, "--out", "again", "--task", *TOYS)
         exported = [pwm("export-model", "run", "--out", "back.pt")]
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))  # torch meets this one, and not the last flush
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # torch meets this one, and not the last flush
         exported.append(pwm("export-model", "run", "--out", "back.pt"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
