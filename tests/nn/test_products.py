@@ -19,7 +19,7 @@ def draw(*shape):
 
 
 SHAPES = {"plain": [(40, 48), (48, 32)], "large": [(300, 96), (96, 64)], "stack": [(3, 200, 48), (3, 48, 160)]}
-SHAPES |= {"column": [(3, 256, 50), (3, 50, 1)], "outer": [(3, 11000, 1), (3, 1, 5)]}
+SHAPES |= {"column": [(3, 256, 50), (3, 50, 1)]}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -120,3 +120,14 @@ def test_the_last_layer_delivers_float32(network):
     assert 40 < float(exact.abs().mean()) < 90  # where bfloat16 knows no numbers between quarters
     assert 0 < float((low - exact).square().mean().sqrt()) < 5e-4 * float(exact.abs().mean())
     assert not torch.equal(low, low.bfloat16().float())
+
+
+def test_matrices_with_gaps_between_their_rows_are_left_to_torch(monkeypatch):
+    """oneDNN takes a thousand times as long for them."""
+    wide = draw(300, 200)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    monkeypatch.setattr("pwm.nn.products._SMALL", 1)
+    for a, b in ((wide[:, :96], draw(96, 64)), (draw(5, 300), wide[:, :96]), (draw(5, 96), wide[:, :96].T)):
+        assert torch.equal(product(a, b), a @ b)
+    weights = ConditionedMLP(96, 104, (300,), 8).share().factors
+    assert all(weight.is_contiguous() for weight in weights)

@@ -42,7 +42,7 @@ def simnorm(x: Tensor, group: int) -> Tensor:
     permutation of the units of the layer before it, and many times faster on CPUs, whose vector units then run along
     memory. Weights that come from elsewhere have to be permuted accordingly.
     """
-    return torch.softmax(x.unflatten(-1, (group, -1)), dim=-2).flatten(-2)
+    return torch.softmax(x.reshape(*x.shape[:-1], group, -1), dim=-2).reshape(x.shape)
 
 
 def simnorm_backward(grad: Tensor, y: Tensor, group: int) -> Tensor:

@@ -50,8 +50,8 @@ class FleetMLP(nn.Module):
         shared = shared or self.share()
         inputs = (x, *shared.weights.handles, *shared.biases)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
-            return _Fleet.apply(shared.weights, *inputs)
-        return _forward(x, shared.weights.factors, shared.biases)
+            return _Fleet.apply(shared, *inputs)
+        return _forward(x, shared.weights.factors, shared.biases, shared.units)
 
     @torch.no_grad()
     def init_orthogonal(self, member: int, gain: float, output_gain: float, generator: torch.Generator) -> None:
@@ -77,10 +77,16 @@ class SharedFleet:
             biases.append(torch.baddbmm(bias, shift, weight))
         self.weights = SharedWeights(weights, [*(net.precision for _ in net.gains), "float32"])
         self.biases = biases
+        self.units = [(torch.ones_like(gain[0, 0]), torch.zeros_like(gain[0, 0])) for gain in net.gains]
+        """gain 1 and shift 0 of each LayerNorm, which is slower without any"""
 
 
 def _forward(
-    x: Tensor, factors: Sequence[Tensor], biases: Sequence[Tensor], saved: list[Tensor] | None = None
+    x: Tensor,
+    factors: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    units: Sequence[tuple[Tensor, Tensor]],
+    saved: list[Tensor] | None = None,
 ) -> Tensor:
     """The networks without a graph. For each layer `saved` receives its input and, for all but the last, the slope of
     Mish and the input, mean and inverse deviation of LayerNorm."""
@@ -93,12 +99,12 @@ def _forward(
         x = product(x, weight) + bias
         if i == len(factors) - 1:
             break
-        ones = x.new_ones(x.shape[-1])  # LayerNorm is slower without
+        ones, zeros = units[i]
         if saved is None:
-            x = torch.native_layer_norm(mish(x), x.shape[-1:], ones, ones - 1.0, _EPS)[0]
+            x = torch.native_layer_norm(mish(x), x.shape[-1:], ones, zeros, _EPS)[0]
         else:
             x, slope = mish_and_slope(x)
-            normed, mean, deviation = torch.native_layer_norm(x, x.shape[-1:], ones, ones - 1.0, _EPS)
+            normed, mean, deviation = torch.native_layer_norm(x, x.shape[-1:], ones, zeros, _EPS)
             saved += [slope, x, mean, deviation]
             x = normed
     return x
@@ -108,12 +114,13 @@ class _Fleet(torch.autograd.Function):
     """`_forward` with its gradient written out: one node of the graph, and no pass over memory that is not needed."""
 
     @staticmethod
-    def forward(ctx, shared: SharedWeights, x: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx, shared: SharedFleet, x: Tensor, *parameters: Tensor) -> Tensor:
         saved: list[Tensor] = []
-        biases = parameters[len(shared.factors) :]
-        out = _forward(x, shared.factors, biases, saved)
-        ctx.gathered, ctx.groups = shared.gathered, x.shape[0]
-        ctx.save_for_backward(*shared.factors, *saved)
+        weights = shared.weights
+        biases = parameters[len(weights.factors) :]
+        out = _forward(x, weights.factors, biases, shared.units, saved)
+        ctx.gathered, ctx.groups = weights.gathered, x.shape[0]
+        ctx.save_for_backward(*weights.factors, *saved)
         return out
 
     @staticmethod

@@ -86,7 +86,7 @@ def _forward(
         x = x.to(weight.dtype)
         if saved is not None:
             saved.append(x)
-        x = product(x.flatten(0, -2), weight.T).unflatten(0, x.shape[:-1]) + bias
+        x = product(x.reshape(-1, x.shape[-1]), weight.T).view(*x.shape[:-1], -1) + bias
         if i == last and not group:
             break
         normed, mean, deviation = torch.native_layer_norm(x, x.shape[-1:], gains[i], shifts[i], _EPS)

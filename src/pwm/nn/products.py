@@ -15,7 +15,7 @@ from torch import Tensor
 _SMALL = 1 << 20
 """Products with fewer multiply-adds do not repay the call of another library."""
 _LONG = 1 << 15
-"""Entries from which stacks of matrices times one column, and of columns times one row, are written out."""
+"""Entries from which stacks of matrices times one column are written out: libraries are slow at them."""
 _ROWS = 1024
 """Rows that a product of gathered weight gradients has at least, where there are as many: more is hardly faster."""
 
@@ -53,17 +53,20 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
     bfloat16 products are summed in float32 and rounded at the end.
     """
-    if a.ndim == 3 and a.numel() >= _LONG:  # libraries are slow at stacks of these
-        if b.shape[-1] == 1 and a.stride(-1) == 1:
-            return (a * b.mT).sum(dim=-1, keepdim=True)
-        if a.shape[-1] == 1:
-            return a * b
+    if a.ndim == 3 and b.shape[-1] == 1 and a.numel() >= _LONG:
+        return (a * b.mT).sum(dim=-1, keepdim=True) if a.stride(-1) == 1 else (a.mT * b).sum(dim=1).unsqueeze(-1)
     work = a.shape[-2] * a.shape[-1] * b.shape[-1]
-    if a.dtype == torch.float32 and work >= _SMALL and a.device.type == "cpu" and has_onednn():
+    fast = a.dtype == torch.float32 and work >= _SMALL and a.device.type == "cpu" and has_onednn()
+    if fast and _dense(a) and _dense(b):
         if a.ndim == 2:
             return torch.ops.mkldnn._linear_pointwise(a, b.T, None, "none", [], "")
         return torch.stack([torch.ops.mkldnn._linear_pointwise(x, y.T, None, "none", [], "") for x, y in zip(a, b)])
     return a @ b
+
+
+def _dense(x: Tensor) -> bool:
+    """Whether matrices lie in memory without gaps, in one order or the other: oneDNN is slow at others."""
+    return x.is_contiguous() or x.mT.is_contiguous()
 
 
 def lowered(x: Tensor, precision: str) -> Tensor:
@@ -130,7 +133,8 @@ class SharedWeights:
 
     def __init__(self, weights: Sequence[Tensor], precisions: Sequence[str]) -> None:
         self.factors = [
-            lowered(weight.detach(), precision) for weight, precision in zip(weights, precisions, strict=True)
+            lowered(weight.detach(), precision).contiguous()
+            for weight, precision in zip(weights, precisions, strict=True)
         ]
         self.gathered = [_Gathered(weight) for weight in weights]
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
