@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import shutil
@@ -226,3 +227,15 @@ def test_places_are_left_out():
     before = {"a": ["pwm learn --data /home/me/data/x --out=~/runs/y z/w", 3], "b": "/tmp/q", "c": "'/a b/c' 1/2 a/b"}
     after = json.dumps(without_places(before))
     assert "pwm learn --data x --out=y z/w" in after and '"b": "q"' in after and "1/2 a/b" in after
+
+
+@pytest.mark.parametrize("name", ["create_repo", "create_commit", "repo_info", "list_repo_files", "snapshot_download"])
+def test_the_stand_in_takes_what_the_real_client_takes(name):
+    """Every call that works on LocalHub is one that HfApi understands."""
+    from huggingface_hub import HfApi
+
+    ours = inspect.signature(getattr(LocalHub, name)).parameters
+    inspect.signature(getattr(HfApi, name)).bind(
+        *(p for p, x in ours.items() if x.kind is x.POSITIONAL_OR_KEYWORD),
+        **{p: None for p, x in ours.items() if x.kind is x.KEYWORD_ONLY},
+    )
