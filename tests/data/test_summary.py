@@ -5,14 +5,25 @@ import json
 import numpy as np
 import pytest
 
+from pwm.data.manifest import read_manifest
 from pwm.data.sample import sample_store_path
 from pwm.data.store import open_store
-from pwm.data.summary import bars, check_task, strays, summarise
+from pwm.data.summary import bars, summarise
+from pwm.data.summary import check_task as check_task_of
+from pwm.data.summary import strays as strays_of
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import sha256
 from pwm.tasks import registry
 from pwm.tasks.spec import TaskSpec
 from tests.data.test_edit import write
+
+
+def check_task(path, task):
+    return check_task_of(path, read_manifest(path), task)
+
+
+def strays(path):
+    return strays_of(path, read_manifest(path))
 
 
 def test_summary(tmp_path):

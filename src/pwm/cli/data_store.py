@@ -98,18 +98,19 @@ def validate(arguments: Sequence[str]) -> int:
     from pwm.runtime.progress import progress
     from pwm.tasks.registry import list_tasks
 
-    entries = read_manifest(args.store).tasks
+    manifest = read_manifest(args.store)
+    entries = manifest.tasks
     problems: list[str] = []
     with progress("Check", sum(entry.transitions for entry in entries)) as bar:
         for entry in entries:
-            problems += check_task(args.store, entry.id)
+            problems += check_task(args.store, manifest, entry.id)
             bar.advance(entry.transitions)
     for line in problems:
         print(line)
     unknown = [entry.id for entry in entries if entry.id not in list_tasks()]
     if unknown:
         print(f"note: no simulator here for {', '.join(unknown)}; such policies can be learned, not evaluated")
-    left = strays(args.store)
+    left = strays(args.store, manifest)
     if left:
         print(f"note: not part of the store: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}; may be removed")
     if problems:

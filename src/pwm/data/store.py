@@ -92,8 +92,14 @@ def open_store(path: PathLike, tasks: Sequence[str] | None = None, verify: bool 
     Raises:
         PWMError: naming the file, task or field that is wrong.
     """
+    return open_with(read_manifest(path), path, tasks, verify)
+
+
+def open_with(
+    manifest: Manifest, path: PathLike, tasks: Sequence[str] | None = None, verify: bool = False
+) -> EpisodeStore:
+    """`open_store` where the manifest has been read before."""
     path = Path(path)
-    manifest = read_manifest(path)
     entries = {entry.id: entry for entry in manifest.tasks}
     wanted = tuple(entries) if tasks is None else tuple(dict.fromkeys(tasks))
     if not wanted:

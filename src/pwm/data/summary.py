@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pwm.data.manifest import MANIFEST, read_manifest
-from pwm.data.store import EpisodeStore, open_store
+from pwm.data.manifest import MANIFEST, Manifest
+from pwm.data.store import EpisodeStore, open_with
 from pwm.data.writer import ACTION_TOLERANCE
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
@@ -69,18 +69,18 @@ def bars(counts: np.ndarray) -> str:
     return "".join(_BARS[h] for h in heights)
 
 
-def check_task(path: PathLike, task: str) -> list[str]:
+def check_task(path: PathLike, manifest: Manifest, task: str) -> list[str]:
     """Problems of one task of a store, a line each; reads all of it.
 
     Checked: files, shapes, checksums, finite numbers and terminations (`open_store` with `verify`), the range of
     actions, episode lengths, the manifest's returns, and the task's sizes where it is one that this package knows.
 
     Raises:
-        PWMError: there is no store, or it has no such task.
+        PWMError: the store has no such task.
     """
-    entries = {entry.id: entry for entry in read_manifest(path).tasks}
+    entries = {entry.id: entry for entry in manifest.tasks}
     try:
-        store = open_store(path, [task], verify=True)
+        store = open_with(manifest, path, [task], verify=True)
     except PWMError as error:
         if task not in entries:
             raise
@@ -108,9 +108,8 @@ def check_task(path: PathLike, task: str) -> list[str]:
     return problems
 
 
-def strays(path: PathLike) -> list[str]:
+def strays(path: PathLike, manifest: Manifest) -> list[str]:
     """Names in the store's folder that belong to nothing, such as the rest of an interrupted writing."""
-    manifest = read_manifest(path)
     known = {MANIFEST} | {f"{entry.id}/{name}" for entry in manifest.tasks for name in entry.files}
     arrays = {str(file.relative_to(path)) for file in Path(path).rglob("*.npy")}
     return sorted(arrays - known)
