@@ -12,6 +12,7 @@ from benchmarks import results as records
 from benchmarks.results import Context
 from pwm.evaluation.rollout import run_episodes
 from pwm.policy.deployed import act_together
+from pwm.policy.planner import PlanConfig
 from pwm.tasks.spec import TaskSpec
 from tests.benchmarks.conftest import POLICY
 
@@ -26,6 +27,8 @@ def context(monkeypatch):
 
     for module in (action_latency, evaluation_steps, policy_update, sampler, world_model_update):
         monkeypatch.setattr(module, "compare", briefly)
+    small = PlanConfig(samples=32, policy_samples=2, elites=2)
+    monkeypatch.setattr(action_latency, "PlanConfig", lambda: small)
     monkeypatch.setattr(harness, "_SHORT", 0.0)
     monkeypatch.setattr(records, "matrix_peak", lambda device, dtype, threads: 1e12)
     return Context(torch.device("cpu"), threads=1, sizes=("tiny",), command="test")
@@ -89,7 +92,17 @@ def test_the_naive_sampler_cuts_real_slices(store):
 
 def test_action_latency(context):
     found = dict(action_latency.run(context))
-    assert check(found) == ["action_latency/tiny/1", "action_latency/tiny/64"]
+    names = [f"action_latency/tiny/{name}" for name in ("1", "64", "planner/1", "planner/64")]
+    assert check(found) == names
+    assert found[names[2]]["ratio"] > 1 and "planning" in found[names[2]]["note"]
+
+
+def test_planning_that_takes_too_long_is_skipped(context, monkeypatch):
+    monkeypatch.setattr(action_latency, "seconds", lambda *args: 1.0)
+    context = Context(torch.device("cpu"), 1, sizes=("tiny",), only=("action_latency/tiny/planner",), budget_s=5.0)
+    found = dict(action_latency.run(context))
+    assert found["action_latency/tiny/planner/64"]["skipped"] == "would take 256 s, the budget is 5 s"
+    assert set(found) == {"action_latency/tiny/planner/1", "action_latency/tiny/planner/64"}
 
 
 def test_both_sides_act_alike():

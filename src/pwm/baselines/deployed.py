@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from pwm.baselines.networks import perceptron
 from pwm.policy.deployed import load_policy, register_policy_kind
+from pwm.policy.planned import PlannedPolicy
 from pwm.runtime.checkpoint import load_module, module_tensors, write_described
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
-__all__ = ["KIND", "BaselinePolicy", "describe_policy", "load_policy"]
+__all__ = ["KIND", "BaselinePolicy", "PlannedPolicy", "describe_policy", "load_policy"]
 # load_policy is here for those who must read every kind of policy: importing it from here makes this one known.
 
 KIND = "baseline policy"

@@ -20,6 +20,7 @@ COMMANDS = {
     "pretrain": "train one world model on all tasks of a dataset",
     "learn": "learn one policy per task inside a frozen world model",
     "train": "train a baseline (SHAC, PPO, SAC) in a task's simulator",
+    "plan": "put a planner on top of a run's policies",
     "evaluate": "measure a run's policies in the simulator",
     "report": "write a run's report, one HTML file",
     "data": "collect, import, inspect and change episode stores",

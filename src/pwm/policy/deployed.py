@@ -100,15 +100,9 @@ class Policy(nn.Module):
         Raises:
             PWMError: the last axis is not the task's observation width, or an entry is not finite.
         """
-        x = np.asarray(observation, np.float32)
-        if x.ndim == 0 or x.shape[-1] != self.observation_dim:
-            raise PWMError(f"{self.task}: observations have width {self.observation_dim}, got shape {list(x.shape)}")
-        if not np.isfinite(x).all():
-            raise PWMError(f"{self.task}: the observation has entries that are not finite")
-        padded = torch.zeros(1, x.size // self.observation_dim, len(self.scale))
-        padded[0, :, : self.observation_dim] = torch.from_numpy(x.reshape(padded.shape[1], -1))
+        padded = padded_observations(self, observation, len(self.scale))
         action = self.mean(padded.to(self.scale.device))[0, :, : self.action_dim]
-        return action.cpu().numpy().reshape(*x.shape[:-1], self.action_dim)
+        return action.cpu().numpy().reshape(*np.shape(observation)[:-1], self.action_dim)
 
     @torch.no_grad()
     def mean(self, padded: Tensor) -> Tensor:
@@ -127,6 +121,22 @@ class Policy(nn.Module):
     def save(self, path: PathLike) -> None:
         """Write the policy to one safetensors file, atomically."""
         write_described(path, module_tensors(self, "policy"), self.about)
+
+
+def padded_observations(policy: DeployedPolicy, observation: np.ndarray | Tensor, width: int) -> Tensor:
+    """One observation [o] or many [..., o] of a policy's task as [1, rows, width] on the CPU, zeros at their ends.
+
+    Raises:
+        PWMError: the last axis is not the task's observation width, or an entry is not finite.
+    """
+    x = np.asarray(observation, np.float32)
+    if x.ndim == 0 or x.shape[-1] != policy.observation_dim:
+        raise PWMError(f"{policy.task}: observations have width {policy.observation_dim}, got shape {list(x.shape)}")
+    if not np.isfinite(x).all():
+        raise PWMError(f"{policy.task}: the observation has entries that are not finite")
+    padded = torch.zeros(1, x.size // policy.observation_dim, width)
+    padded[0, :, : policy.observation_dim] = torch.from_numpy(x.reshape(padded.shape[1], -1))
+    return padded
 
 
 def _load(tensors: dict[str, Tensor], about: dict[str, Any], path: PathLike, device: torch.device | str) -> Policy:

@@ -35,7 +35,7 @@ from pwm.runtime.files import PathLike
 from pwm.world_model.model import WorldModel
 
 _FREE = ("checkpoint_every", "log_every", "cuda_graph")
-_KIND = "policy checkpoint"
+CHECKPOINT_KIND = "policy checkpoint"
 _ROLES = ("actor", "critic", "noise", "starts", "shuffle", "good")
 
 
@@ -180,7 +180,7 @@ class FleetLearner:
 
     def load(self, path: PathLike) -> None:
         """Continue from a checkpoint; raises PWMError when it belongs to other members or settings."""
-        tensors, about = read_described(path, _KIND)
+        tensors, about = read_described(path, CHECKPOINT_KIND)
         check_same(path, about, self.about)
         for name, module in self._modules():
             load_module(module, name, tensors, path)
@@ -240,7 +240,7 @@ def fleet_description(
 ) -> dict:
     """What tells one fleet's training from another's: members, settings, data, and a digest of the world model."""
     return {
-        "kind": _KIND,
+        "kind": CHECKPOINT_KIND,
         "members": [list(member) for member in members],
         "policy": {name: value for name, value in to_dict(config).items() if name not in _FREE},
         "data": store.fingerprint(),
