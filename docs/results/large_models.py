@@ -14,7 +14,9 @@ HEAD = """# Memory of large world models
 
 Gradient steps on random data of MT30's shape. "One update" counts gradients, activations and all else that is alive at
 the worst moment of an update; "process" is the largest resident set, a checkpoint written included. Other programs
-shared the machine, so the times are good for orders of magnitude only.
+shared the machine, so the times are good for orders of magnitude only. Small parts are slow: every part and every block
+of recomputed steps adds a gradient for all weights, which at 317M costs more than the arithmetic of a few slices. And
+with so few slices the weights take most of the memory: parts pay at large batches, which the second table is about.
 """
 MIDDLE = """
 What the paper's batch of 1,024 slices of 16 steps needs: weights, Adam's moments, gradients and activations together,
@@ -48,7 +50,7 @@ def page(found: dict) -> str:
     lines += ["| model | precision | all at once | `micro_batch` 128 | `recompute_steps` 4 | both |", "|---" * 6 + "|"]
     lines += map(rehearsed, found["rehearsed"])
     where = f"{found['machine']}, {found['threads']} thread, torch {found['versions']['torch']}, {found['date'][:10]}"
-    return "\n".join([*lines, "", f"Command: `{found['command']}`. {where}.", ""])
+    return "\n".join([*lines, "", f"Command: `{found['command']}`. {where}.", "", found.get("note", ""), ""])
 
 
 if __name__ == "__main__":
