@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from pwm.nn.products import resolve_precision
 from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
 from pwm.runtime.errors import PWMError
 
+_IN_BOTH = (policy_update.NAME, world_model_update.NAME)
 BENCHMARKS = (policy_update, world_model_update, sampler, action_latency, evaluation_steps, locomotion, quickstart)
 
 
@@ -38,11 +40,12 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     out.add_argument(
         "--precision",
-        default="float32",
+        nargs="+",
+        default=["float32", "auto"],
         choices=("auto", "float32", "bfloat16"),
-        help="of the library's products in both updates; the reference is float32 (float32)",
+        help="of the library's products in both updates, one row for each; the reference is float32 (float32 auto)",
     )
-    out.add_argument("--budget", type=float, default=120.0, metavar="S", help="seconds that one row may take (120)")
+    out.add_argument("--budget", type=float, default=60.0, metavar="S", help="seconds that one row may take (60)")
     out.add_argument("--out", type=Path, default=RESULTS, help="the results file; rows are merged into it by name")
     return out
 
@@ -58,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         quick=args.quick,
         only=tuple(args.only),
         budget_s=args.budget,
-        precision=resolve_precision(args.precision, device),
         command=shlex.join(["python", "-m", "benchmarks", *given]),
     )
     known = [module.NAME for module in BENCHMARKS]
@@ -66,14 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name.split("/")[0] not in known:
             raise PWMError(f"--only {name}: no such benchmark; choose among {', '.join(known)}")
     keep_freed_memory()  # serves the reference as well as ours
+    precisions = list(dict.fromkeys(resolve_precision(name, device) for name in args.precision))
     console, records = Console(), {}
     for module in BENCHMARKS:
         if not context.wants(module.NAME):
             continue
-        with console.status(f"{module.NAME} ..."):
-            for name, record in module.run(context):
-                records[name] = record
-                merge(args.out, name, record)
+        for precision in precisions if module.NAME in _IN_BOTH else ["float32"]:
+            now = replace(context, precision=precision, brief=precision != precisions[-1])
+            with console.status(f"{module.NAME} ..."):
+                for name, record in module.run(now):
+                    records[name] = record
+                    merge(args.out, name, record)
     if not records:
         raise PWMError(f"--only {' '.join(context.only)}: names no benchmark that this run measures")
     console.width = max(console.width, 100)  # a pipe counts as 80 columns, which would cut the table

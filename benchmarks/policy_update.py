@@ -26,6 +26,7 @@ from pwm.world_model.model import WorldModel
 
 NAME = "policy_update"
 FLEETS = (1, 8, 30, 80)
+_ROUNDS_S = 30.0  # for rounds beyond the second
 _QUICK_S = 6.0
 
 
@@ -35,7 +36,8 @@ def run(context: Context, fleets: tuple[int, ...] = FLEETS, config: PolicyConfig
     with workload.synthetic_store() as store:
         for size in context.sizes:
             if context.wants(f"{NAME}/{size}"):
-                yield from _size(context, size, store, fleets[:1] if context.quick else fleets, config)
+                few = 1 if context.quick else 2 if context.brief else len(fleets)
+                yield from _size(context, size, store, fleets[:few], config)
 
 
 def _size(
@@ -82,7 +84,7 @@ def _fleet(
         torch.cuda.reset_peak_memory_stats(context.device)
         seconds(learner.update, context.device)
         peak = torch.cuda.max_memory_allocated(context.device)
-    result = compare(learner.update, trainer, context.device, budget_s=budget, reference_runs=members)
+    result = compare(learner.update, trainer, context.device, budget_s=min(budget, _ROUNDS_S), reference_runs=members)
     flops = policy_update_flops(model.config, config, members, model.observation_dim, model.action_dim)
     shapes = {
         "members": members,

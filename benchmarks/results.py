@@ -29,8 +29,10 @@ class Context:
     threads: int
     quick: bool = False
     only: tuple[str, ...] = ()
-    budget_s: float = 120.0
+    budget_s: float = 60.0
     precision: str = "float32"
+    brief: bool = False
+    """Whether another precision is measured in full, so that small fleets are enough here."""
     command: str = ""
     sizes: tuple[str, ...] = ("5", "48")
 

@@ -41,7 +41,7 @@ def _step(context: Context, size: str, batch: int, store: EpisodeStore) -> Recor
     model = trainer.model
     workload.randomise(model, 0)
     theirs = reference(trainer, context.device)
-    budget = _QUICK_S if context.quick else context.budget_s
+    budget = _QUICK_S if context.quick else min(context.budget_s, 30.0)
     result = compare(trainer.update, theirs, context.device, budget_s=budget)
     flops = world_model_update_flops(
         model.config, batch, config.horizon, len(store.tasks), model.observation_dim, model.action_dim

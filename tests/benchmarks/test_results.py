@@ -88,11 +88,11 @@ def test_durations():
 
 def test_command_line(tmp_path, capsys, monkeypatch):
     class Toy:
-        NAME = "sampler"
+        NAME = "policy_update"
 
         @staticmethod
         def run(context):
-            yield context.name("sampler"), measured(context, COMPARISON, None, {})
+            yield context.name("policy_update"), measured(context, COMPARISON, None, {})
 
     class Never(Toy):
         NAME = "quickstart"
@@ -103,12 +103,30 @@ def test_command_line(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(command, "BENCHMARKS", (Toy, Never))
     out = tmp_path / "results.json"
-    arguments = ["--only", "sampler", "--device", "cpu", "--out", str(out)]
-    command.main(arguments)
+    arguments = ["--only", "policy_update", "--device", "cpu", "--out", str(out)]
+    command.main([*arguments, "--precision", "float32"])
     assert "4.00x" in capsys.readouterr().out
-    record = json.loads(out.read_text())["benchmarks"]["sampler"]
-    assert record["command"].startswith("python -m benchmarks --only sampler") and record["dtype"] == "float32"
+    record = json.loads(out.read_text())["benchmarks"]["policy_update"]
+    assert record["command"].startswith("python -m benchmarks --only policy_update") and record["dtype"] == "float32"
     command.main([*arguments, "--precision", "bfloat16"])
-    assert set(json.loads(out.read_text())["benchmarks"]) == {"sampler", "sampler/bfloat16"}
-    with pytest.raises(PWMError, match="no such benchmark; choose among sampler, quickstart"):
+    assert set(json.loads(out.read_text())["benchmarks"]) == {"policy_update", "policy_update/bfloat16"}
+    with pytest.raises(PWMError, match="no such benchmark; choose among policy_update, quickstart"):
         command.main(["--only", "sampel", "--out", str(out)])
+
+
+def test_updates_are_measured_in_both_precisions(monkeypatch, tmp_path):
+    from benchmarks import __main__ as program
+
+    seen = []
+    for module in program.BENCHMARKS:
+
+        def run(context, name=module.NAME):
+            seen.append((name, context.precision, context.brief))
+            yield context.name(name), {"ours_s": 1.0, "reference_s": 2.0, "ratio": 2.0, "ratio_low": 2, "ratio_high": 2}
+
+        monkeypatch.setattr(module, "run", run)
+    program.main(["--precision", "float32", "bfloat16", "--device", "cpu", "--out", str(tmp_path / "results.json")])
+    both = [("float32", True), ("bfloat16", False)]
+    assert [row for row in seen if row[0] == "policy_update"] == [("policy_update", *pair) for pair in both]
+    assert [row for row in seen if row[0] == "world_model_update"] == [("world_model_update", *pair) for pair in both]
+    assert ("sampler", "float32", True) in seen and len(seen) == len(program.BENCHMARKS) + 2

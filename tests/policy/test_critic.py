@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pwm.nn.products import set_precision
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
 
@@ -44,3 +45,17 @@ def test_output_gain_scales_the_last_layer_alone():
     assert torch.equal(one.net.weights[0], half.net.weights[0])
     torch.testing.assert_close(0.5 * one.net.weights[-1], half.net.weights[-1])
     assert torch.linalg.vector_norm(one.net.weights[-1][0]).item() == pytest.approx(1.0)
+
+
+def test_values_near_sixty_keep_their_digits_in_bfloat16():
+    """Rounded to bfloat16 they would come in steps of a quarter, and targets with them."""
+    critic = FleetCritic(48, PolicyConfig(), [1, 2])
+    torch.nn.init.constant_(critic.net.shifts[-1], 1.0)
+    critic.net.weights[-1].data = 0.3 + 0.05 * critic.net.weights[-1].data
+    latents = torch.randn(2, 300, 48, generator=torch.Generator().manual_seed(0))
+    exact = critic(latents).detach()
+    set_precision(critic, "bfloat16")
+    low = critic(latents).detach()
+    assert 55 < float(exact.mean()) < 65
+    assert 0 < float((low - exact).square().mean().sqrt()) < 0.01
+    assert low.unique().numel() > 0.5 * low.numel()

@@ -74,7 +74,7 @@ class SharedFleet:
         weights, biases = [net.weights[0]], [net.biases[0]]
         for weight, bias, gain, shift in zip(net.weights[1:], net.biases[1:], net.gains, net.shifts, strict=True):
             weights.append(gain.mT * weight)
-            biases.append(torch.baddbmm(bias, shift, weight))
+            biases.append(bias + (shift.mT * weight).sum(dim=1, keepdim=True))  # a product of one row is slow
         self.weights = SharedWeights(weights, [*(net.precision for _ in net.gains), "float32"])
         self.biases = biases
         self.units = [(torch.ones_like(gain[0, 0]), torch.zeros_like(gain[0, 0])) for gain in net.gains]
