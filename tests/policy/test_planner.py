@@ -25,8 +25,9 @@ class Linear:
 
     termination = None
     two_hot = SimpleNamespace(decode=lambda logits, space: logits)
+    dynamics = SimpleNamespace(share=lambda: None)
 
-    def step(self, latent, action, context):
+    def step(self, latent, action, context, shared=None):
         return latent @ A.T + (action * context.action_mask) @ B.T
 
     def reward_logits(self, latent, action, context):
@@ -49,9 +50,16 @@ def context(*mask):
     )
 
 
-def clumsy(latent, noise):
+class Clumsy:
     """An actor that knows nothing."""
-    return torch.tanh(noise)
+
+    net = SimpleNamespace(share=lambda: None)
+
+    def __call__(self, latent, noise, shared=None):
+        return torch.tanh(noise)
+
+
+clumsy = Clumsy()
 
 
 def planned(latent, mask, cost, previous=None, counter=0, config=DEFAULT):
