@@ -1,6 +1,7 @@
 """What a step was expected to take is said, kept in run.json, and compared with what it took."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -124,8 +125,10 @@ def test_bench_says_what_it_will_take(pwm):
     sizes = "--size tiny --tasks 2 --batch-size 8 --rollouts 4 --policies 3 --pretrain-updates 10 --updates 10".split()
     outcome = pwm("doctor", "--bench", *sizes, "--device", "cpu")
     assert (outcome.code, outcome.err) == (0, "")
-    for words in ("size tiny, 2 tasks", "pretrain     0:0", "learn        0:0", "8 slices", "6 policies asked for"):
+    for words in ("size tiny, 2 tasks", "8 slices", "6 policies asked for"):
         assert words in outcome.out
+    for step in ("pretrain", "learn"):  # how long depends on the machine
+        assert re.search(rf"^{step} +\d+:\d\d of updates, tensors of", outcome.out, re.MULTILINE)
     outcome = pwm("doctor", "--bench", "--size", "7")
     assert outcome.code == 2 and "choose one of" in outcome.err
     with pytest.raises(PWMError, match="tasks is 0"):

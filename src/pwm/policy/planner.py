@@ -17,7 +17,6 @@ from torch import Tensor
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
-from pwm.policy.imagination import imagine
 from pwm.policy.returns import discounted_return
 from pwm.runtime import random
 from pwm.runtime.config import require
@@ -130,9 +129,11 @@ def _policy_actions(
     horizon, members, rows, samples, width = noise.shape
     if samples == 0:
         return noise
-    start = _repeat(latent, samples)
-    rollout = imagine(model, context, actor, start, noise.reshape(horizon, members, rows * samples, width), "symlog")
-    return rollout.actions.view(horizon, members, rows, samples, width)
+    z, actions = _repeat(latent, samples), []
+    for eps in noise.reshape(horizon, members, rows * samples, width):
+        actions.append(actor(z, eps))
+        z = model.step(z, actions[-1], context)
+    return torch.stack(actions).view(horizon, members, rows, samples, width)
 
 
 def _values(
