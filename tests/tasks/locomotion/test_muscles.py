@@ -42,9 +42,9 @@ def body_origins(model: mujoco.MjModel) -> dict[str, np.ndarray]:
 
 def legs_with_tendons() -> mujoco.MjModel:
     """The legs with every unit as a spatial tendon of MuJoCo."""
-    plain = mujoco.MjModel.from_xml_path(str(ASSETS / "legs.xml"))
+    plain = mujoco.MjModel.from_xml_path(str(ASSETS / "muscle-humanoid.xml"))
     origins = body_origins(plain)
-    tree = ElementTree.parse(ASSETS / "legs.xml").getroot()
+    tree = ElementTree.parse(ASSETS / "muscle-humanoid.xml").getroot()
     bodies = {body.get("name"): body for body in tree.iter("body")}
     tendons = ElementTree.SubElement(tree, "tendon")
     for number, unit in enumerate(UNITS):

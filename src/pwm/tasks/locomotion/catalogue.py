@@ -7,7 +7,7 @@ from dataclasses import replace
 from pwm.runtime.errors import PWMError
 from pwm.tasks.locomotion.double_pendulum import DoublePendulum
 from pwm.tasks.locomotion.hopper import Hopper
-from pwm.tasks.locomotion.runner import ANT, ANYMAL, HUMANOID
+from pwm.tasks.locomotion.runner import ANT, ANYMAL, HUMANOID, MUSCLE_HUMANOID
 from pwm.tasks.locomotion.settings import Contact, Physics
 from pwm.tasks.locomotion.task import Task
 
@@ -17,6 +17,7 @@ _TASKS: dict[str, tuple[Task, Physics, int]] = {
     "ant": (ANT, Physics(16, 1, Contact(4e4, 1e4, 3e3, 0.75)), 16),
     "anymal": (ANYMAL, Physics(16, 1, Contact(1e4, 1e4, 1e3, 0.75)), 16),
     "humanoid": (HUMANOID, Physics(48, 1, Contact(2e4, 5e3, 1e3, 0.75)), 48),
+    "muscle-humanoid": (MUSCLE_HUMANOID, Physics(48, 1, Contact(5e3, 2e3, 1e3, 0.5)), 8),
     "double-pendulum": (DoublePendulum(), Physics(16, 1, None), 16),
 }
 PRESETS = ("exact", "paper")

@@ -60,12 +60,13 @@ class _MassMatrix:
 class Dynamics:
     """Model, buffers and launch sequence.
 
-    Inputs `q_in` [n*nq], `qd_in` [n*nv], `force` [n*nv] and outputs `q_out`, `qd_out` are Warp arrays with gradients;
-    `launch` computes the outputs from the inputs.
+    Inputs `q_in` [n*nq], `qd_in` [n*nv], `control` and outputs `q_out`, `qd_out` are Warp arrays with gradients;
+    `launch` computes the outputs from the inputs. `control` is the force on each degree of freedom [n*nv], or the
+    activation of each unit of a robot with muscles [n*units].
     """
 
     def __init__(self, robot: Robot, worlds: int, physics: Physics, device: str) -> None:
-        self.worlds, self.physics, self.device = worlds, physics, device
+        self.worlds, self.physics, self.device, self.muscles = worlds, physics, device, robot.muscles
         builder = newton.ModelBuilder()
         builder.replicate(robot.builder, worlds, spacing=(0.0, 0.0, 0.0))
         self.model = builder.finalize(device=device, requires_grad=False)
@@ -88,6 +89,11 @@ class Dynamics:
         self.contact_body = wp.array(contacts.body, dtype=int, device=device)
         self.contact_point = wp.array(contacts.point, dtype=wp.vec3, device=device)
         self.contact_radius = wp.array(contacts.radius, dtype=float, device=device)
+        if self.muscles is not None:
+            self.segment_unit = wp.array(self.muscles.unit, dtype=int, device=device)
+            self.segment_bodies = wp.array(self.muscles.bodies, dtype=int, device=device)
+            self.segment_points = wp.array(self.muscles.points, dtype=wp.vec3, device=device)
+            self.strength = wp.array(self.muscles.strength, dtype=float, device=device)
 
     def _buffers(self) -> None:
         model = self.model
@@ -101,6 +107,7 @@ class Dynamics:
         self.qd = [zeros(dofs) for _ in range(steps + 1)]  # in Newton's internal convention
         self.q_in, self.q_out = self.q[0], self.q[steps]
         self.qd_in, self.qd_out, self.force, self.force_used = (zeros(dofs) for _ in range(4))
+        self.control = self.force if self.muscles is None else zeros(self.worlds * len(self.strength))
         transform, spatial = wp.transform, wp.spatial_vector
         self.substeps = [
             _Substep(
@@ -194,6 +201,10 @@ class Dynamics:
             inputs += [contact.stiffness, contact.damping, contact.friction_slope, contact.friction]
             inputs += [s.body_q, s.body_qd, m.body_com]
             self._run(kernels.ground_contact, (self.worlds, len(self.contact_body)), inputs, [s.wrench])
+        if self.muscles is not None:
+            inputs = [self.bodies, len(self.strength), self.segment_unit, self.segment_bodies, self.segment_points]
+            inputs += [self.strength, self.control, s.body_q, m.body_com]
+            self._run(kernels.muscle_forces, (self.worlds, len(self.segment_unit)), inputs, [s.wrench])
         wp.copy(s.wrench_used, s.wrench)
         inputs = [None, m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
         inputs += [m.joint_q_start, m.joint_qd_start, m.joint_target_q_start, m.joint_dof_dim]

@@ -37,24 +37,25 @@ class Engine:
         self.worlds, self.physics = worlds, physics
         self.q_size, self.qd_size = self._parts[0].q_size, self._parts[0].qd_size
 
-    def step(self, q: Tensor, qd: Tensor, force: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, q: Tensor, qd: Tensor, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One environment step: (q, qd, bad), differentiable with respect to all arguments.
 
-        q      [n, q_size]: joint coordinates; of a free joint position (m) and quaternion (x, y, z, w)
-        qd     [n, qd_size]: joint velocities; of a free joint the world velocity of the body's centre of mass and the
-               angular velocity (m/s, rad/s)
-        force  [n, qd_size]: N or N m on each degree of freedom, held for the step; ignored on free joints
-        bad    bool [n]: rows that came out non-finite or faster than 1e3; no gradient flows through them
+        q        [n, q_size]: joint coordinates; of a free joint position (m) and quaternion (x, y, z, w)
+        qd       [n, qd_size]: joint velocities; of a free joint the world velocity of the body's centre of mass and the
+                 angular velocity (m/s, rad/s)
+        control  held for the step; [n, qd_size]: N or N m on each degree of freedom, ignored on free joints; or of a
+                 robot with muscles [n, units]: activations in [0, 1]
+        bad      bool [n]: rows that came out non-finite or faster than 1e3; no gradient flows through them
         """
-        return _Step.apply(self, q, qd, force)
+        return _Step.apply(self, q, qd, control)
 
-    def forward(self, q: Tensor, qd: Tensor, force: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, q: Tensor, qd: Tensor, control: Tensor) -> tuple[Tensor, Tensor]:
         """(q, qd) after the step, without gradients."""
-        parts = self._each(lambda part, rows: part.forward(q[rows], qd[rows], force[rows]))
+        parts = self._each(lambda part, rows: part.forward(q[rows], qd[rows], control[rows]))
         return _joined(parts, 0), _joined(parts, 1)
 
     def backward(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of (q, qd, force) from those of the step's results; computes the step again."""
+        """Gradients of (q, qd, control) from those of the step's results; computes the step again."""
         work = lambda part, rows: part.backward([x[rows] for x in inputs], [x[rows] for x in gradients])  # noqa: E731
         parts = self._each(work)
         return _joined(parts, 0), _joined(parts, 1), _joined(parts, 2)
@@ -80,7 +81,7 @@ class _Captured:
         self.q_size, self.qd_size = dynamics.q_size, dynamics.qd_size
         self._device = dynamics.device
         self._dynamics = dynamics  # keeps the buffers alive that the graphs write to
-        inputs = (dynamics.q_in, dynamics.qd_in, dynamics.force)
+        inputs = (dynamics.q_in, dynamics.qd_in, dynamics.control)
         outputs = (dynamics.q_out, dynamics.qd_out)
         self._capture(outputs)
 
@@ -140,11 +141,11 @@ class _Step(torch.autograd.Function):
     """`Engine.step`."""
 
     @staticmethod
-    def forward(ctx, engine: Engine, q: Tensor, qd: Tensor, force: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q_new, qd_new = engine.forward(q, qd, force)
+    def forward(ctx, engine: Engine, q: Tensor, qd: Tensor, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q_new, qd_new = engine.forward(q, qd, control)
         bad = ~(torch.isfinite(q_new).all(dim=1) & (qd_new.abs().amax(dim=1) <= _FASTEST))  # a NaN is not <=
         ctx.engine = engine
-        ctx.save_for_backward(q, qd, force, bad)
+        ctx.save_for_backward(q, qd, control, bad)
         ctx.mark_non_differentiable(bad)
         return q_new, qd_new, bad
 

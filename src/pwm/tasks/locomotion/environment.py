@@ -113,8 +113,7 @@ class LocomotionEnv:
         if actions.shape != (self.num_envs, self.action_dim):
             raise PWMError(f"actions have shape {tuple(actions.shape)}, expected ({self.num_envs}, {self.action_dim})")
         action = actions.clamp(-1.0, 1.0)
-        force = functional.pad(action * self._gear, (self._engine.qd_size - self.action_dim, 0))
-        q, qd, bad = self._engine.step(self._q, self._qd, force)
+        q, qd, bad = self._engine.step(self._q, self._qd, self._control(action))
         if self._may_hold(bad):
             self._bad = self._bad + bad.sum()
             q, qd, action = self._restarted(bad, q, qd, action)
@@ -156,6 +155,12 @@ class LocomotionEnv:
                 raise PWMError(f"state of the {self.task.name} environment: '{name}' has shape {shapes}")
             setattr(self, f"_{name}", given.detach().to(device=self.device, dtype=mine.dtype, copy=True))
         self._shown = self._q
+
+    def _control(self, action: Tensor) -> Tensor:
+        """Activations of muscles, or forces on all degrees of freedom, of which the motors drive the last."""
+        if self._robot.muscles is not None:
+            return 0.5 * (action + 1.0)
+        return functional.pad(action * self._gear, (self._engine.qd_size - self.action_dim, 0))
 
     def _state(self) -> dict[str, Tensor]:
         names = ("q", "qd", "action", "progress", "episode", "keys", "bad")

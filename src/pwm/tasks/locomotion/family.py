@@ -16,6 +16,7 @@ _SIZES = (
     ("ant", 37, 8, 1000),
     ("anymal", 49, 12, 1000),
     ("humanoid", 76, 21, 1000),
+    ("muscle-humanoid", 49, 152, 1000),
     ("double-pendulum", 6, 1, 240),
 )
 

@@ -1,4 +1,4 @@
-"""Warp kernels of our own: motion, mass matrix, and contact with the ground. One world is one robot.
+"""Warp kernels of our own: motion, mass matrix, contact with the ground, and muscles. One world is one robot.
 
 Arrays over bodies and dofs of all worlds are flat: world w's body b is entry w * bodies + b.
 """
@@ -49,6 +49,40 @@ def ground_contact(
         tangential = sliding * (-limit / wp.sqrt(square))
     force = tangential + wp.vec3(0.0, 0.0, normal + damped)
     wp.atomic_add(wrench, body, wp.spatial_vector(force, wp.cross(arm, force)))
+
+
+@wp.kernel
+def muscle_forces(
+    bodies: int,
+    units: int,
+    segment_unit: wp.array[int],
+    segment_bodies: wp.array2d[int],
+    segment_points: wp.array2d[wp.vec3],
+    strength: wp.array[float],
+    activation: wp.array[float],
+    body_q: wp.array[wp.transform],
+    body_com: wp.array[wp.vec3],
+    wrench: wp.array[wp.spatial_vector],
+):
+    """Pull of one muscle segment of one world on its two bodies, added to their wrenches at the COM.
+
+    A straight line between two points; the force along it is activation x strength (`muscles.py`).
+    """
+    world, i = wp.tid()
+    a = world * bodies + segment_bodies[i, 0]
+    b = world * bodies + segment_bodies[i, 1]
+    start = wp.transform_point(body_q[a], segment_points[i, 0])
+    end = wp.transform_point(body_q[b], segment_points[i, 1])
+    span = end - start
+    length = wp.length(span)
+    if length < 1e-6:  # m; without a direction there is no force, and the gradient of one would be infinite
+        return
+    unit = segment_unit[i]
+    pull = span * (activation[world * units + unit] * strength[unit] / length)
+    arm_a = start - wp.transform_point(body_q[a], body_com[a])
+    arm_b = end - wp.transform_point(body_q[b], body_com[b])
+    wp.atomic_add(wrench, a, wp.spatial_vector(pull, wp.cross(arm_a, pull)))
+    wp.atomic_add(wrench, b, wp.spatial_vector(-pull, wp.cross(pull, arm_b)))
 
 
 @wp.kernel

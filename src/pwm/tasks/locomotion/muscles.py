@@ -54,12 +54,12 @@ class Segments:
 
 
 def leg_muscles() -> list[MuscleUnit]:
-    """The 152 units of the bundled legs (assets/legs_muscles.csv): 76 on the left, then their mirror images.
+    """The 152 units of the bundled legs (assets/muscle-humanoid.csv): 76 on the left, then their mirror images.
 
     The way-points are set by hand from anatomical landmarks. Peak forces are rounded from Arnold, Ward, Lieber and
     Delp, A Model of the Lower Limb for Analysis of Human Movement (2010), spread evenly over a muscle's units.
     """
-    left = read_muscles(ASSETS / "legs_muscles.csv", side="left")
+    left = read_muscles(ASSETS / "muscle-humanoid.csv", side="left")
     return left + [mirrored(unit) for unit in left]
 
 

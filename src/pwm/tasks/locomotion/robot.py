@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import numpy as np
 
 from pwm.tasks.locomotion import kernels
+from pwm.tasks.locomotion.muscles import ASSETS, MuscleUnit, Segments, leg_muscles, segments
 from pwm.tasks.locomotion.newton_kernels import newton, prepare, wp
 
 _SPHERE, _CAPSULE, _BOX = (int(kind) for kind in (newton.GeoType.SPHERE, newton.GeoType.CAPSULE, newton.GeoType.BOX))
@@ -37,22 +38,32 @@ class Robot:
     contacts  its candidate points against the ground
     gear      float32 [m], N m (or N) per unit of action, in the order of the file's motors
     dof       int64 [m], the degree of freedom that each motor drives
+    muscles   what drives a robot that has no motors; None where it has
     """
 
     builder: newton.ModelBuilder
     contacts: ContactPoints
     gear: np.ndarray
     dof: np.ndarray
+    muscles: Segments | None = None
 
 
 def load_robot(name: str, limit_stiffness: float, device: str = "cpu") -> Robot:
-    """The robot of `assets/<name>.xml`.
+    """The robot of `assets/<name>.xml`; see `build_robot`."""
+    text = (ASSETS / f"{name}.xml").read_text()
+    return build_robot(text, leg_muscles() if name == "muscle-humanoid" else (), limit_stiffness, device)
 
+
+def build_robot(text: str, units: Sequence[MuscleUnit], limit_stiffness: float, device: str = "cpu") -> Robot:
+    """The robot of a model file's text, driven by its motors or, where it has none, by muscles.
+
+    units            way-points in world coordinates of the file's pose, in which all frames stand upright
     limit_stiffness  N m/rad beyond a joint's limits. There is no damping at limits: it would make the torque jump, and
                      its gradient wrong; the joints' own damping takes its part.
+
+    Raises PWMError where a muscle is attached to a body that is not there.
     """
     prepare(device, kernels)
-    text = files("pwm.tasks.locomotion").joinpath("assets", f"{name}.xml").read_text()
     builder = newton.ModelBuilder()
     builder.add_mjcf(text, enable_self_collisions=False, parse_mujoco_options=False)
     for i in range(builder.joint_dof_count):
@@ -64,7 +75,14 @@ def load_robot(name: str, limit_stiffness: float, device: str = "cpu") -> Robot:
     default = ElementTree.fromstring(text).find("default/motor")
     gears = [float(motor.get("gear") or default.get("gear")) for motor in motors]
     dofs = [names.index(motor.get("joint")) for motor in motors]
-    return Robot(builder, _contact_points(builder), np.array(gears, np.float32), np.array(dofs))
+    gear, dof = np.array(gears, np.float32), np.array(dofs, np.int64)
+    return Robot(builder, _contact_points(builder), gear, dof, _muscles(builder, units) if units else None)
+
+
+def _muscles(builder: newton.ModelBuilder, units: Sequence[MuscleUnit]) -> Segments:
+    bodies = [label.rsplit("/", 1)[-1] for label in builder.body_label]
+    origins = {body: np.array(pose)[:3] for body, pose in zip(bodies, builder.body_q)}
+    return segments(units, bodies, origins)
 
 
 def dof_names(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Robots with a floating torso that run towards +x: Ant, ANYmal and Humanoid (paper, Appendix D)."""
+"""Robots with a floating torso that run towards +x: Ant, ANYmal, Humanoid and muscles on legs (paper, Appendix D)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ _TURN = math.pi / 12  # rad, width of the random turn of a start
 
 @dataclass(frozen=True)
 class Runner:
-    """A robot of m joints; n = 13 + 3 m.
+    """A robot of j joints; n = 13 + 3 j with motors, 13 + 2 j with muscles.
 
     Observation: torso height (m), its rotation (quaternion x, y, z, w), velocity of its centre of mass (m/s) and
     angular velocity (rad/s) in world axes, joint angles (rad), 0.1 x joint velocities, z of the torso's up axis, x of
-    its forward axis, last action.
+    its forward axis, and with motors the last action.
 
     start_height  m; start_angles  rad, one per joint
     lowest        m; an episode ends where the torso is lower
     tall          the reward of the height, [n] -> [n]
     effort_cost   weight of the action's squared norm
+    muscles       units that drive the joints; 0 where each joint has a motor
+    start_spread  m, width of the random shift of a start
     """
 
     name: str
@@ -36,28 +38,34 @@ class Runner:
     lowest: float
     tall: Callable[[Tensor], Tensor]
     effort_cost: float
+    muscles: int = 0
+    start_spread: float = 0.2
     episode_length: int = 1000
 
     @property
-    def action_dim(self) -> int:
+    def joints(self) -> int:
         return len(self.start_angles)
 
     @property
+    def action_dim(self) -> int:
+        return self.muscles or self.joints
+
+    @property
     def observation_dim(self) -> int:
-        return 13 + 3 * self.action_dim
+        return 13 + (2 if self.muscles else 3) * self.joints
 
     @property
     def draws(self) -> int:
-        return 3 + 1 + 3 + self.action_dim + _TORSO_QD + self.action_dim
+        return 3 + 1 + 3 + self.joints + _TORSO_QD + self.joints
 
     def start(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         centred = uniform - 0.5
-        place, turn, axis, angles, speeds = centred.split([3, 1, 3, self.action_dim, _TORSO_QD + self.action_dim], 1)
+        place, turn, axis, angles, speeds = centred.split([3, 1, 3, self.joints, _TORSO_QD + self.joints], 1)
         half = 0.5 * _TURN * turn
         height = centred.new_tensor([0.0, 0.0, self.start_height])
         rotation = torch.cat([functional.normalize(axis, dim=1) * torch.sin(half), torch.cos(half)], dim=1)
         joints = centred.new_tensor(self.start_angles) + 0.4 * angles
-        return torch.cat([height + 0.2 * place, rotation, joints], dim=1), 0.5 * speeds
+        return torch.cat([height + self.start_spread * place, rotation, joints], dim=1), 0.5 * speeds
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:
         x, y, z, w = q[:, 3:_TORSO_Q].unbind(dim=1)
@@ -65,10 +73,11 @@ class Runner:
         heading = 1.0 - 2.0 * (y * y + z * z)
         axes = torch.stack([up, heading], dim=1)
         torso, joints = (q[:, 2:_TORSO_Q], qd[:, :_TORSO_QD]), (q[:, _TORSO_Q:], 0.1 * qd[:, _TORSO_QD:])
-        return torch.cat([*torso, *joints, axes, action], dim=1)
+        last = [] if self.muscles else [action]
+        return torch.cat([*torso, *joints, axes, *last], dim=1)
 
     def reward(self, observation: Tensor, action: Tensor) -> Tensor:
-        up, heading = observation[:, 11 + 2 * self.action_dim], observation[:, 12 + 2 * self.action_dim]
+        up, heading = observation[:, 11 + 2 * self.joints], observation[:, 12 + 2 * self.joints]
         running = observation[:, 5] + 0.1 * up + heading + self.tall(observation[:, 0])
         return running - self.effort_cost * action.square().sum(dim=1) if self.effort_cost else running
 
@@ -86,7 +95,13 @@ def _tall(mark: float, highest: float, scale: float) -> Callable[[Tensor], Tenso
 
 # Hip abduction, hip and knee of the left front, right front, left hind and right hind leg.
 _STANDING = (-0.1, 0.7, -1.0, 0.1, 0.7, -1.0, -0.1, -0.7, 1.0, 0.1, -0.7, 1.0)
+# Slightly bent legs, feet flat: of each the hip's flexion, abduction and rotation, the knee, the ankle's dorsiflexion,
+# inversion and rotation, great toe, small toes.
+_BENT = 2 * (0.1, 0.0, 0.0, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0)
 
 ANT = Runner("ant", 0.75, (0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0), 0.27, _above(0.27), effort_cost=0.0)
 ANYMAL = Runner("anymal", 0.6, _STANDING, 0.25, _above(0.25), effort_cost=0.005)
 HUMANOID = Runner("humanoid", 1.35, (0.0,) * 21, 0.74, _tall(0.84, 0.1, 10.0), effort_cost=0.002)
+MUSCLE_HUMANOID = Runner(
+    "muscle-humanoid", 0.95, _BENT, 0.46, _tall(0.51, 0.05, 4.0), effort_cost=0.001, muscles=152, start_spread=0.04
+)
