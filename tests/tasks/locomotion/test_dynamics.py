@@ -63,12 +63,14 @@ def stock_step(robot, physics, q, qd, force):
 
 
 def scene(name, preset="exact", sunk=0.0):
-    """(robot, physics, q, qd, force) of one world in its starting pose, moving; lowered by `sunk` m."""
+    """(robot, physics, q, qd, control) of one world in its starting pose, moving; lowered by `sunk` m."""
     task, physics = find_task(name, preset)
     robot = load_robot(name, physics.limit_stiffness)
     generator = torch.Generator().manual_seed(3)
     q, qd = task.start(torch.rand(1, task.draws, generator=generator))
     qd = qd + 0.5 * torch.randn(qd.shape, generator=generator)
+    if robot.muscles is not None:
+        return robot, physics, q, qd, torch.rand(1, task.action_dim, generator=generator)
     force = torch.zeros_like(qd)
     force[:, robot.dof] = 0.3 * torch.tensor(robot.gear) * torch.randn(1, len(robot.gear), generator=generator)
     if sunk:

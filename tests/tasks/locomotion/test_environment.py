@@ -30,6 +30,7 @@ def same(first, second):
 def test_shapes_and_kinds(name):
     env = make_locomotion(name, 3)
     sizes = {"hopper": (11, 3), "ant": (37, 8), "anymal": (49, 12), "humanoid": (76, 21), "double-pendulum": (6, 1)}
+    sizes["muscle-humanoid"] = (49, 152)
     assert (env.observation_dim, env.action_dim) == sizes[name]
     assert env.episode_length == (240 if name == "double-pendulum" else 1000) and env.device.type == "cpu"
     obs = env.reset()
@@ -198,7 +199,7 @@ def test_wrong_settings_are_refused():
 
 
 def test_presets_and_single_settings():
-    assert [find_task(name, "paper")[1].mass_matrix_every for name in NAMES] == [16, 16, 16, 48, 16]
+    assert [find_task(name, "paper")[1].mass_matrix_every for name in NAMES] == [16, 16, 16, 48, 8, 16]
     assert all(find_task(name)[1].mass_matrix_every == 1 for name in NAMES)
     env = make_locomotion("hopper", 2, preset="paper", contact_stiffness=2e5)
     assert env.physics.mass_matrix_every == 16 and env.physics.contact.stiffness == 2e5

@@ -7,9 +7,14 @@ import xml.etree.ElementTree as ElementTree
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from pwm.runtime.errors import PWMError
+from pwm.tasks.locomotion.catalogue import find_task
+from pwm.tasks.locomotion.engine import Engine
 from pwm.tasks.locomotion.muscles import ASSETS, STRENGTH, MuscleUnit, leg_muscles, read_muscles, segments
+from pwm.tasks.locomotion.robot import build_robot, load_robot
+from pwm.tasks.locomotion.settings import Physics
 
 UNITS = leg_muscles()
 
@@ -166,6 +171,64 @@ def test_segments_give_the_lengths_of_the_tendons(model):
             lengths[number] += np.linalg.norm(np.subtract(a, b)) if first == second else 0.0
     np.testing.assert_allclose(lengths, data.ten_length, atol=1e-6)
     assert parts.strength[0] == pytest.approx(0.36 * UNITS[0].peak_force)
+
+
+def pull(model: mujoco.MjModel, q: np.ndarray, forces: np.ndarray) -> np.ndarray:
+    """Torques [18] of units that pull with `forces` (N) at joint angles `q`: minus the slope of all lengths."""
+    data, step, torques = mujoco.MjData(model), 1e-5, np.zeros(18)
+    for joint in range(18):
+        ends = []
+        for change in (step, -step):
+            data.qpos[7:] = q
+            data.qpos[7 + joint] += change
+            mujoco.mj_fwdPosition(model, data)
+            ends.append(forces @ data.ten_length)
+        torques[joint] = -(ends[0] - ends[1]) / (2 * step)
+    return torques
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_engine_pulls_with_strength_times_moment_arm(model, seed):
+    """In a bent pose of a turned pelvis, two robots at once; muscles alone push and turn no free body."""
+    robot = load_robot("muscle-humanoid", 1e3)
+    physics = find_task("muscle-humanoid")[1]
+    engine = Engine(robot, 2, physics)
+    draw = np.random.default_rng(seed)
+    angles = draw.uniform(-0.3, 0.4, (2, 18))
+    turn = draw.normal(size=(2, 4))
+    place = np.concatenate([draw.normal(size=(2, 2)), np.full((2, 1), 2.0)], axis=1)
+    q = np.concatenate([place, turn / np.linalg.norm(turn, axis=1, keepdims=True), angles], axis=1)
+    q, qd = torch.tensor(q, dtype=torch.float32), torch.zeros(2, 24)
+    activation = torch.tensor(draw.uniform(0, 1, (2, 152)), dtype=torch.float32)
+    torques = []
+    for control in (activation, torch.zeros(2, 152)):
+        engine.step(q, qd, control)
+        torques.append(engine._parts[0]._dynamics.substeps[0].tau.numpy().reshape(2, 24).copy())
+    found = torques[0] - torques[1]
+    for row in range(2):
+        expected = pull(model, angles[row], activation[row].numpy() * robot.muscles.strength)
+        assert np.abs(expected).max() > 20.0
+        np.testing.assert_allclose(found[row, 6:], expected, rtol=1e-3, atol=5e-3)
+    np.testing.assert_allclose(found[:, :6], 0.0, atol=5e-3)
+
+
+STICK = """<mujoco><worldbody><body name="a" pos="0 0 2"><freejoint/><geom type="sphere" size="0.1" mass="1"/>
+  <body name="b" pos="0.3 0 0"><joint axis="0 1 0" damping="0.1"/><geom type="sphere" size="0.1" mass="1"/></body>
+</body></worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize(("start", "pulls"), [((0.4, 0, 2.0), False), ((0.0, 0, 2.1), True)])
+def test_a_segment_without_length_pulls_nothing_and_spoils_no_gradient(start, pulls):
+    unit = MuscleUnit("unit", 100.0, (("a", start), ("b", (0.4, 0, 2.0))))
+    engine = Engine(build_robot(STICK, [unit], 1e3), 1, Physics(8, 1, None))
+    q, qd = torch.tensor([[0.0, 0, 2, 0, 0, 0, 1, 0]], requires_grad=True), torch.zeros(1, 7)
+    activation = torch.ones(1, 1, requires_grad=True)
+    q_new, qd_new, bad = engine.step(q, qd, activation)
+    slack, _, _ = engine.step(q, qd, torch.zeros(1, 1))
+    assert not bad
+    assert bool((q_new[0, 7] - slack[0, 7]).abs() > 1e-3) == pulls
+    (q_new.square().sum() + qd_new.square().sum()).backward()
+    assert torch.isfinite(q.grad).all() and torch.isfinite(activation.grad).all()
 
 
 HEAD = "muscle,unit,peak_force,actions,path\n"

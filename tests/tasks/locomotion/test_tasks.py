@@ -33,21 +33,26 @@ def test_hopper():
         ("anymal", 0.25, 0.6, 0.35, 0.005),
         ("humanoid", 0.74, 1.3, 1.0, 0.002),
         ("humanoid", 0.74, 0.8, -200 * 0.04**2, 0.002),
+        ("muscle-humanoid", 0.46, 0.9, 0.2, 0.001),
+        ("muscle-humanoid", 0.46, 0.5, -200 * 0.01**2, 0.001),
     ],
 )
 def test_runners(name, lowest, at, tall, cost):
     task = find_task(name)[0]
-    m = task.action_dim
+    m, joints = task.action_dim, task.joints
     turn = 0.3  # about z: the heading turns, up does not
-    q = torch.zeros(1, 7 + m)
+    q = torch.zeros(1, 7 + joints)
     q[0, 2], q[0, 5], q[0, 6] = at, math.sin(turn / 2), math.cos(turn / 2)
-    qd = torch.zeros(1, 6 + m)
+    qd = torch.zeros(1, 6 + joints)
     qd[0, 0], qd[0, 6] = 1.5, 4.0
     action = torch.full((1, m), 0.5)
     observation = task.observe(q, qd, action)
     assert observation.shape == (1, task.observation_dim)
-    assert observation[0, 0] == pytest.approx(at) and observation[0, 11 + m] == pytest.approx(0.4)
-    assert torch.equal(observation[0, -m:], action[0])
+    assert observation[0, 0] == pytest.approx(at) and observation[0, 11 + joints] == pytest.approx(0.4)
+    if task.muscles:
+        assert observation[0, -1] == pytest.approx(math.cos(turn))  # nothing follows the heading
+    else:
+        assert torch.equal(observation[0, -m:], action[0])
     expected = 1.5 + 0.1 + math.cos(turn) + tall - cost * m * 0.25
     assert task.reward(observation, action).item() == pytest.approx(expected, rel=1e-5)
     assert not task.terminated(observation)

@@ -50,12 +50,49 @@ def gradients_and_differences(
     differences = []
     with torch.no_grad():
         for row in range(rows):  # one after the other, for the memory's sake
-            copies = {
-                key: value[row].expand(2 * entries, *value.shape[1:]) for key, value in state.items() if value.ndim
-            }
-            ahead, behind = _returns(wide, state | copies, actions[:, row : row + 1] + moves).view(2, entries)
+            copies = _copies(state, row, 2 * entries)
+            ahead, behind = _returns(wide, copies, actions[:, row : row + 1] + moves).view(2, entries)
             differences.append((ahead - behind) / (2 * epsilon))
     return ours, torch.stack(differences)
+
+
+def slopes_and_differences(
+    name: str,
+    steps: int,
+    rows: int,
+    epsilon: float,
+    seed: int = 0,
+    directions: int = 8,
+    points: int = 8,
+    **settings: Any,
+) -> tuple[Tensor, Tensor]:
+    """Slopes of returns along random vectors of -1 and 1, and difference quotients: each [rows, directions].
+
+    The slopes are averages of gradients over `points` points between the two ends of a quotient, `epsilon` either way.
+    By the fundamental theorem they are equal even where many contacts begin or end in between. And unlike the entries
+    of a gradient by a hundred weak actions they do not drown in float32. States and `settings` as above.
+    """
+    state = settled_state(name, rows, seed=seed, **settings)
+    inner = make_locomotion(name, directions * points, early_termination=False, **settings)
+    outer = make_locomotion(name, 2 * directions, early_termination=False, **settings)
+    size = inner.action_dim
+    actions = random_actions(steps, rows, size, seed)
+    along = (
+        torch.randint(0, 2, (steps, directions, size), generator=torch.Generator().manual_seed(seed + 2)) * 2.0 - 1.0
+    )
+    places = epsilon * ((2 * torch.arange(points) + 1) / points - 1)
+    between = (along[:, :, None] * places[:, None]).flatten(1, 2)  # [T, directions * points, a]
+    ends = epsilon * torch.cat([along, -along], dim=1)
+    slopes, differences = [], []
+    for row in range(rows):
+        centre = actions[:, row : row + 1]
+        found = action_gradients(inner, _copies(state, row, directions * points), centre + between)
+        found = found.view(directions, points, -1).mean(dim=1)
+        slopes.append((found * along.transpose(0, 1).flatten(1)).sum(dim=1))
+        with torch.no_grad():
+            ahead, behind = _returns(outer, _copies(state, row, 2 * directions), centre + ends).view(2, directions)
+        differences.append((ahead - behind) / (2 * epsilon))
+    return torch.stack(slopes), torch.stack(differences)
 
 
 def relative_errors(ours: Tensor, expected: Tensor) -> Tensor:
@@ -68,6 +105,11 @@ def gradient_norms(name: str, steps: int, rows: int = 64, seed: int = 0, **setti
     state = settled_state(name, rows, seed=seed, **settings)
     env = make_locomotion(name, rows, early_termination=False, **settings)
     return action_gradients(env, state, random_actions(steps, rows, env.action_dim, seed)).norm(dim=1)
+
+
+def _copies(state: dict[str, Tensor], row: int, count: int) -> dict[str, Tensor]:
+    """The state of `count` robots like that of one row."""
+    return {key: value[row].expand(count, *value.shape[1:]) if value.ndim else value for key, value in state.items()}
 
 
 def _returns(env: LocomotionEnv, state: dict[str, Tensor], actions: Tensor) -> Tensor:
