@@ -5,10 +5,14 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from pwm.runtime.errors import PWMError
+from pwm.tasks.locomotion.engine import Engine
 from pwm.tasks.locomotion.mass_files import read_mass
 from pwm.tasks.locomotion.muscles import segments
+from pwm.tasks.locomotion.robot import build_robot
+from pwm.tasks.locomotion.settings import Physics
 
 EYE = "1 0 0 0 1 0 0 0 1"
 # A box of the femur turned by 30 degrees about the figure's x axis (its left): columns are the box's axes.
@@ -95,6 +99,18 @@ def test_muscles_on_other_bodies_are_left_out(files):
     parts = segments(made.units, BODIES, made.origins)
     assert parts.bodies.tolist() == [[0, 1], [1, 2]]
     np.testing.assert_allclose(parts.points[0, 0], [0.04, 0.1, -0.02], atol=1e-6)
+
+
+def test_the_engine_takes_such_a_model(files):
+    """The rectus pulls the shank forward (the knee straight), from a knee that is bent."""
+    made = read_mass(*files, bodies=BODIES)
+    robot = build_robot(made.mjcf, made.units, limit_stiffness=1e3)
+    np.testing.assert_allclose(robot.muscles.points, segments(made.units, BODIES, made.origins).points, atol=1e-6)
+    engine = Engine(robot, 2, Physics(48, 1, None))
+    q = torch.zeros(2, 11)
+    q[:, 2], q[:, 6], q[:, 10] = 3.0, 1.0, 0.5
+    _, qd, bad = engine.step(q, torch.zeros(2, 10), torch.tensor([[0.0], [1.0]]))
+    assert not bad.any() and qd[1, 9] < qd[0, 9] - 0.1
 
 
 @pytest.mark.parametrize(
