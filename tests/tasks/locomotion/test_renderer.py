@@ -6,7 +6,8 @@ import torch
 
 from pwm.tasks.locomotion.catalogue import task_names
 from pwm.tasks.locomotion.environment import make_locomotion
-from pwm.tasks.locomotion.renderer import _meet_box, _meet_capsule
+from pwm.tasks.locomotion.newton_kernels import wp
+from pwm.tasks.locomotion.renderer import _lines, _meet_box, _meet_capsule, _world
 
 
 def test_rays_meet_a_capsule():
@@ -56,3 +57,18 @@ def test_a_picture_follows_the_robot():
         for _ in range(10):
             env.step(torch.ones(1, 3))
     assert np.abs(env.render().astype(int) - before).max() > 50
+
+
+def test_muscles_are_lines_where_their_segments_are():
+    """In another pose: the ends of every line are those of its segment, by Warp's own transforms."""
+    env = make_locomotion("muscle-humanoid", 1, seed=3)
+    poses, muscles = env._engine.first_poses(env._q), env._robot.muscles
+    lines = _lines(muscles, poses)
+    assert len(lines) == len(muscles.unit)
+    for line, bodies, points in zip(lines, muscles.bodies, muscles.points):
+        place, rotation = _world(line, poses)
+        for body, point, sign in zip(bodies, points, (-1, 1)):
+            expected = wp.transform_point(wp.transform(*poses[body].tolist()), wp.vec3(*point.tolist()))
+            np.testing.assert_allclose(place + sign * line.half * rotation[:, 2], expected, atol=1e-5)
+    red = (env.render()[..., 0] > 80) & (env.render()[..., 1] < 50)
+    assert 50 < red.sum() < 5000

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pwm.tasks.locomotion.muscles import Segments
 from pwm.tasks.locomotion.newton_kernels import newton
 from pwm.tasks.locomotion.robot import Robot
 
 _SKY_TOP, _SKY_LOW = np.array([0.42, 0.60, 0.85]), np.array([0.86, 0.91, 0.96])
 _TILES = np.array([[0.62, 0.65, 0.66], [0.74, 0.76, 0.76]])
 _COLOURS = np.array([[0.86, 0.45, 0.25], [0.93, 0.70, 0.35], [0.35, 0.55, 0.72], [0.52, 0.70, 0.50]])
+_MUSCLE, _MUSCLE_RADIUS = np.array([0.75, 0.12, 0.12]), 0.004
 _LIGHT = np.array([-0.35, -0.55, 0.76]) / np.linalg.norm([-0.35, -0.55, 0.76])  # towards the light
 _VIEW = np.array([0.35, -1.0, 0.28]) / np.linalg.norm([0.35, -1.0, 0.28])  # from the robot to the camera
 _HALF_WIDTH = 0.42  # tangent of half the horizontal angle of view
@@ -42,7 +44,7 @@ class Renderer:
     """
 
     def __init__(self, robot: Robot, seen: list[np.ndarray], height: int = 240, width: int = 320) -> None:
-        self._shapes = _shapes(robot)
+        self._shapes, self._muscles = _shapes(robot), robot.muscles
         ends = np.concatenate([_extent(shape, poses) for shape in self._shapes for poses in seen])
         low, high = ends.min(axis=0), ends.max(axis=0)
         self._target_height = float(low[2] + high[2]) / 2
@@ -64,6 +66,9 @@ class Renderer:
             self._shade_ground(shape, poses, camera, picture, ground)
         for shape in self._shapes:
             self._draw_shape(shape, poses, camera, picture, depth)
+        if self._muscles is not None:
+            for line in _lines(self._muscles, poses):
+                self._draw_shape(line, poses, camera, picture, depth)
         return (picture.clip(0.0, 1.0) * 255).astype(np.uint8)
 
     def _background(self, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -146,6 +151,20 @@ def _shapes(robot: Robot) -> list[_Shape]:
         elif kind in (int(newton.GeoType.SPHERE), int(newton.GeoType.CAPSULE)):
             half = float(scale[1]) if kind == int(newton.GeoType.CAPSULE) else 0.0
             out.append(_Shape(body, place, rotation, float(scale[0]), half, None, colour))
+    return out
+
+
+def _lines(muscles: Segments, poses: np.ndarray) -> list[_Shape]:
+    """The segments of muscles as thin capsules, which need their pose of the moment: in the frame of the root body."""
+    rotations = np.stack([_matrix(pose[3:]) for pose in poses])
+    ends = poses[muscles.bodies, :3] + np.einsum("seij,sej->sei", rotations[muscles.bodies], muscles.points)
+    ends = (ends - poses[0, :3]) @ rotations[0]
+    out = []
+    for a, b in ends:
+        length = max(float(np.linalg.norm(b - a)), 1e-6)
+        axis = np.eye(3)
+        axis[:, 2] = (b - a) / length  # a capsule needs no more of its rotation than this
+        out.append(_Shape(0, (a + b) / 2, axis, _MUSCLE_RADIUS, length / 2, None, _MUSCLE))
     return out
 
 
