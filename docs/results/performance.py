@@ -1,6 +1,6 @@
-"""Writes docs/results/performance.md from performance.json: `python docs/results/performance.py`.
+"""Writes performance.md and performance_one_thread.md from the JSON files beside them; run it without arguments.
 
-python -m benchmarks --out docs/results/performance.json     # about ten minutes on two quiet cores
+make bench BENCH='--out docs/results/performance.json'     # about a quarter of an hour on two quiet cores
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ HEAD = """# Speed beside the reference
 those of the rounds' own ratios. The reference (`benchmarks/reference`) is plain PyTorch in float32. It trains one
 policy at a time, so that a fleet of N stands beside N of its updates. Rows that end in bfloat16 round the factors of
 ours to bfloat16. `of peak`: arithmetic that the algorithm needs, over the best square product of the same format.
+Other denominators: for the planner rows acting by a plan instead of the policy, for the sampler a plain loop, for
+locomotion Newton's stock solver (which never applies muscles), for evaluation one environment after the other
+(`2 workers`: one process).
 
 | benchmark | ours | reference | ratio | quartiles | GFLOP | of peak |
 |---|---|---|---|---|---|---|"""
@@ -70,5 +73,6 @@ def page(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    text = page(read_json(HERE / "performance.json"))
-    write_atomic(HERE / "performance.md", lambda file: file.write(text.encode()))
+    for path in sorted(HERE.glob("performance*.json")):
+        text = page(read_json(path))
+        write_atomic(path.with_suffix(".md"), lambda file, text=text: file.write(text.encode()))
