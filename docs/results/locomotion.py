@@ -131,8 +131,8 @@ def render() -> None:
         )
     lines += ["", *_explanation(data), ""]
     if any(x["algorithm"] != "shac" for x in data["policies"]):
-        lines += ["PPO has one seed and was stopped while it still rose: its rows show that it learns, not what it reaches;"]
-        lines += ["the paper trains PPO for 100 M steps and more. SAC is not measured yet.", ""]
+        lines += ["PPO has one seed and was stopped while it still rose: its rows show that it learns, not what"]
+        lines += ["it can reach; the paper trains PPO for 100 M steps and more. SAC is not measured yet.", ""]
     for task, target in data["targets"].items():
         scores = [x["deterministic"]["trained"]["mean"] for x in data["policies"] if _is_main(x, task)]
         if scores:
