@@ -136,7 +136,7 @@ def published_task_ci(
     """The interval over tasks as the paper's figures have it for scores `x` [runs, tasks] of several runs.
 
     The published notebook hands rliable its table with tasks and runs exchanged: tasks are drawn anew for every run, as
-    if each run had met tasks of its own. That is too narrow for several runs, and `task_bootstrap_ci` for one. Only for
+    if each run had met tasks of its own. Too narrow for several runs; for one it is `task_bootstrap_ci`. Only for
     statistics that do not tell runs from tasks (`aggregate_iqm`, `aggregate_mean`).
 
     Raises PWMError as `stratified_bootstrap_ci` does.
