@@ -50,5 +50,7 @@ def test_ppo_on_hopper_resumes_to_the_same_bits(tmp_path, monkeypatch):
 
 def test_which_tasks_have_a_differentiable_simulator():
     assert is_differentiable("ant") and not is_differentiable("cup-catch")
-    with pytest.raises(PWMError, match="unknown locomotion task 'cup-catch'"):
+    with pytest.raises(PWMError, match="simulator of the task cup-catch; they do for hopper, ant"):
         make_environment("cup-catch", 1, 0)
+    with pytest.raises(PWMError, match="unknown task 'ants'; did you mean ant"):
+        make_environment("ants", 1, 0)

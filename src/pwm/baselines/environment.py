@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
+from pwm.tasks.locomotion.family import LocomotionMaker
+from pwm.tasks.registry import get_task, list_tasks
 
 
 class Step(NamedTuple):
@@ -86,18 +88,18 @@ def make_environment(
     """Environments of a locomotion task that gradients flow through.
 
     Raises:
-        PWMError: the task has no differentiable simulator, or the extra packages are missing.
+        PWMError: the task is not known or has no differentiable simulator, or the extra packages are missing.
     """
-    from pwm.tasks.locomotion.environment import make_locomotion
-
-    return make_locomotion(task, num_envs=num_envs, seed=seed, device=device, **(config or EnvironmentConfig()).given())
+    make = get_task(task).make
+    if not isinstance(make, LocomotionMaker):
+        known = ", ".join(name for name in list_tasks() if is_differentiable(name))
+        raise PWMError(f"no gradients flow through the simulator of the task {task}; they do for {known}")
+    return make.many(num_envs, seed=seed, device=device, **(config or EnvironmentConfig()).given())
 
 
 def is_differentiable(task: str) -> bool:
-    """Whether `make_environment` knows the task."""
-    from pwm.tasks.locomotion.catalogue import task_names
-
-    return task in task_names()
+    """Whether `make_environment` can make the task. Raises PWMError for one that is not known."""
+    return isinstance(get_task(task).make, LocomotionMaker)
 
 
 def check_finite(name: str, value: float, step: int) -> None:

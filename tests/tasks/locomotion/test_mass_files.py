@@ -49,6 +49,7 @@ MUSCLES = """<Muscle>
     <Waypoint body="Spine" p="0.03 1.1 -0.03"/><Waypoint body="FemurL" p="0.1 0.87 -0.04"/>
   </Unit>
 </Muscle>"""
+KNEE = '<Transformation linear="0 0 1 0 1 0 -1 0 0" translation="0.1 0.52 -0.02"/>'
 BODIES = ("Pelvis", "FemurL", "TibiaL")
 
 
@@ -81,6 +82,37 @@ def test_joints_keep_their_axes_and_limits(files):
     np.testing.assert_allclose(model.joint("TibiaL").range, [0, 2.3])
     np.testing.assert_allclose(model.joint("FemurL_y").range, [-1.0, 2.0])  # its x axis, the figure's left
     np.testing.assert_allclose(model.joint("FemurL_x").range, [-0.5, 0.6])
+
+
+def test_a_joint_s_own_axes_count(files):
+    """A knee whose frame is turned by 90 degrees about the vertical, so that its x axis points back."""
+    turned = SKELETON.replace(f'<Transformation linear="{EYE}" translation="0.1 0.52 -0.02"/>', KNEE)
+    assert turned != SKELETON
+    files[0].write_text(turned)
+    model = mujoco.MjModel.from_xml_string(read_mass(*files, bodies=BODIES).mjcf)
+    np.testing.assert_allclose(model.joint("TibiaL").axis, [-1, 0, 0], atol=1e-9)
+
+
+def test_a_ball_joint_bends_first_and_turns_last(files):
+    """Flexion, abduction, rotation: three hinges lock where the middle one is at 90 degrees, which no leg reaches."""
+    model = mujoco.MjModel.from_xml_string(read_mass(*files, bodies=BODIES).mjcf)
+    assert [model.joint(i).name for i in range(1, 4)] == ["FemurL_y", "FemurL_x", "FemurL_z"]
+    np.testing.assert_allclose(model.jnt_axis[1:4], [[0, 1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-9)
+    np.testing.assert_allclose(model.dof_armature[6:], 0.05)
+
+
+def test_a_rotation_with_a_slip_of_the_pen_becomes_the_nearest_one(files):
+    """The femurs of MASS's own file have 0.21 for 0.0021."""
+    files[0].write_text(SKELETON.replace(TURNED, "1 0 0  0 0.8660254 -0.5  0.21 0.5 0.8660254"))
+    model = mujoco.MjModel.from_xml_string(read_mass(*files, bodies=BODIES).mjcf)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    found = data.geom_xmat[1].reshape(3, 3)
+    np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-6)
+    # Half of the slip is a turn, the other half a stretch: 0.105 rad from what was meant.
+    meant = np.array([[0, 0.5, 0.8660254], [1, 0, 0], [0, 0.8660254, -0.5]])
+    angle = np.arccos((np.trace(found @ meant.T) - 1) / 2)
+    assert 0.05 < angle < 0.15
 
 
 def test_a_bent_knee_moves_the_shank_back(files):
@@ -123,6 +155,12 @@ def test_the_engine_takes_such_a_model(files):
         (TURNED, "1 0 0 0 1 0 0 0 2", "no rotation"),
         ("</Skeleton>", "", "is not XML"),
         ('parent="FemurL"', 'parent="Spine"', "is not among the chosen"),
+        ('mass="7.0"', 'mass="0"', "must be above 0"),
+        ('axis="1.0 0.0 0.0"', 'axis="0 0 0"', "axis has no length"),
+        ('lower="0.0" upper="2.3"', 'lower="2.3" upper="0"', "lower limit 2.3 must be below the upper one, 0"),
+        ('type="Free"', 'type="Ball"', "needs a Joint of type Free"),
+        ('type="Revolute"', 'type="Free"', "and no other, needs a Joint of type Free"),
+        ('<Skeleton name="Human">', '<?xml version="1.0" encoding="nonsense"?><Skeleton>', "is not XML"),
     ],
 )
 def test_damaged_skeletons_are_refused(files, old, new, message):

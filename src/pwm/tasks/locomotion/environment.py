@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -201,6 +202,7 @@ def make_locomotion(
     early_termination: bool = True,
     stochastic_reset: bool = True,
     shards: int = 1,
+    mass_files: tuple[str | Path, str | Path] | None = None,
 ) -> LocomotionEnv:
     """A differentiable vector environment of the task of that name (`catalogue.task_names()`).
 
@@ -212,8 +214,10 @@ def make_locomotion(
     early_termination  False: a fallen robot goes on until truncation
     stochastic_reset   False: every episode starts in the same pose, at rest
     shards             threads that share the environments on a CPU; the numbers do not depend on it
+    mass_files         for "muscle-humanoid": the skeleton's and the muscles' file of MASS, in place of the bundled legs
 
-    Raises PWMError for an unknown name, a value out of range, or where Newton is not installed.
+    Raises PWMError for an unknown name, a value out of range, files that are not what they should be, or where Newton
+    is not installed.
     """
     found, physics = find_task(task, preset)
     physics = adapt(physics, substeps, mass_matrix_every, contact_stiffness)
@@ -223,12 +227,20 @@ def make_locomotion(
         raise PWMError(f"shards is {shards}; it must lie in 1..{num_envs} (num_envs)")
     if episode_length is not None and episode_length < 1:
         raise PWMError(f"episode_length is {episode_length}; it must be at least 1")
+    if mass_files is not None and task != "muscle-humanoid":
+        raise PWMError(f"mass_files are for the task muscle-humanoid, not for {task}; leave them out")
     device = resolve_device(device)
     if shards > 1 and device.type != "cpu":
         raise PWMError("shards is for the CPU; leave it out on a GPU")
     from pwm.tasks.locomotion.engine import Engine
+    from pwm.tasks.locomotion.mass_task import fit_runner, mass_robot
     from pwm.tasks.locomotion.robot import load_robot
 
-    robot = load_robot(found.name, physics.limit_stiffness, str(device))
+    if mass_files is None:
+        robot = load_robot(found.name, physics.limit_stiffness, str(device))
+    else:
+        robot = mass_robot(mass_files, physics.limit_stiffness, str(device))
     engine = Engine(robot, num_envs, physics, str(device), shards)
+    if mass_files is not None:
+        found = fit_runner(found, robot, engine, mass_files[0])
     return LocomotionEnv(found, engine, robot, device, seed, episode_length, early_termination, stochastic_reset)

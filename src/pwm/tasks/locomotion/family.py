@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from pwm.tasks.locomotion.mass_files import read_mass
 from pwm.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
+    from pwm.tasks.locomotion.environment import LocomotionEnv
     from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv
 
 # Name, observations, actions, steps per episode (docs/locomotion.md).
@@ -21,14 +24,40 @@ _SIZES = (
 )
 
 
-def _make(name: str, render_mode: str | None = None) -> LocomotionTaskEnv:
-    from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv
+@dataclass(frozen=True)
+class LocomotionMaker:
+    """Makes environments of the task of that name: one robot (`TaskSpec.make`), or many that gradients flow through."""
 
-    return LocomotionTaskEnv(name, render_mode)
+    name: str
+    mass_files: tuple[str, str] | None = None
+
+    def __call__(self, render_mode: str | None = None) -> LocomotionTaskEnv:
+        from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv
+
+        return LocomotionTaskEnv(self.name, render_mode, mass_files=self.mass_files)
+
+    def many(self, num_envs: int, **settings: Any) -> LocomotionEnv:
+        """`make_locomotion` with these settings."""
+        from pwm.tasks.locomotion.environment import make_locomotion
+
+        return make_locomotion(self.name, num_envs, mass_files=self.mass_files, **settings)
 
 
 TASKS: tuple[TaskSpec, ...] = tuple(
-    TaskSpec(name, observations, actions, steps, 1, "return", partial(_make, name))
+    TaskSpec(name, observations, actions, steps, 1, "return", LocomotionMaker(name))
     for name, observations, actions, steps in _SIZES
 )
 TASK_SETS: dict[str, tuple[str, ...]] = {"locomotion": tuple(task.id for task in TASKS)}
+
+
+def mass_humanoid(skeleton: str | Path, muscles: str | Path, task_id: str = "mass-humanoid") -> TaskSpec:
+    """The task `muscle-humanoid` on a skeleton and muscles of MASS's files, for `pwm.register_task`.
+
+    Raises PWMError where a file is not what it should be (`mass_files.read_mass`).
+    """
+    from pwm.tasks.locomotion.runner import MUSCLE_HUMANOID
+
+    made = read_mass(skeleton, muscles)
+    task = replace(MUSCLE_HUMANOID, start_angles=(0.0,) * made.hinges, muscles=len(made.units))
+    make = LocomotionMaker(task.name, (str(Path(skeleton).absolute()), str(Path(muscles).absolute())))
+    return TaskSpec(task_id, task.observation_dim, task.action_dim, task.episode_length, 1, "return", make)

@@ -22,26 +22,36 @@ LOWER_BODY = ("Pelvis", *(f"{part}{s}" for s in "LR" for part in ("Femur", "Tibi
 """The bodies of the paper's muscle-driven humanoid."""
 
 _HERE_FROM_THERE = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+_BALL = {"y": 0, "x": 2, "z": 1}  # the hinges of a ball joint, by the axis here, and which axis of the file that is
+_HINGE = {"damping": "2", "stiffness": "5", "armature": "0.05"}  # N m s/rad, N m/rad, kg m2: the paper's simulator's
+_SLIP = 0.15  # MASS's own femurs have an entry of 0.21 where a rotation has 0.002
 
 
 @dataclass(frozen=True)
 class MassModel:
-    """A skeleton as MJCF text, its units, and the world position [3] of each body's frame in the rest pose."""
+    """A skeleton as MJCF text, its units, and the world position [3] of each body's frame in the rest pose.
+
+    hinges  degrees of freedom besides the root body's six
+    """
 
     mjcf: str
     units: list[MuscleUnit]
     origins: dict[str, np.ndarray]
+    hinges: int
 
 
-def read_mass(skeleton: Path, muscles: Path, bodies: Collection[str] = LOWER_BODY, damping: float = 3.0) -> MassModel:
-    """Read a skeleton and the muscles that are attached to nothing but `bodies`.
+def read_mass(skeleton: str | Path, muscles: str | Path, bodies: Collection[str] = LOWER_BODY) -> MassModel:
+    """Read a skeleton and the muscles that are attached to nothing but `bodies`, one of which floats freely.
 
-    Ball joints become three hinges about the world's axes in the rest pose, each with the limits that the file gives
-    for the same axis; `damping` is that of every hinge (N m s/rad), of which the files say nothing.
+    Ball joints become three hinges about the joint's x, z and y axes (of a leg: flexion, abduction, rotation), each
+    with the limits that the file gives for that axis. Every hinge has the damping, spring and reflected inertia of the
+    paper's simulator; the files say nothing of them.
 
     Raises:
-        PWMError: a file is missing or no XML of this kind, a body or number is missing, or no muscle is left.
+        PWMError: a file is missing or no XML of this kind, a body or number is missing or makes no sense, or no muscle
+            is left.
     """
+    skeleton, muscles = Path(skeleton), Path(muscles)
     nodes = {node.get("name", ""): node for node in _parse(skeleton).iter("Node")}
     missing = [body for body in bodies if body not in nodes]
     if missing:
@@ -55,7 +65,9 @@ def read_mass(skeleton: Path, muscles: Path, bodies: Collection[str] = LOWER_BOD
             parent = nodes[body].get("parent", "None")
             if parent not in made:
                 raise PWMError(f"{skeleton}: the parent {parent} of {body} is not among the chosen bodies before it")
-            made[body] = _body(made[parent], body, nodes[body], origins, f"{skeleton}, {body}", damping)
+            if parent == "None" and len(made) > 1:
+                raise PWMError(f"{skeleton}: {body} has no parent, like {list(made)[1]}; only one body may float")
+            made[body] = _body(made[parent], body, nodes[body], origins, f"{skeleton}, {body}")
     units = []
     for unit in _parse(muscles).iter("Unit"):
         where = f"{muscles}, unit {unit.get('name')}"
@@ -67,47 +79,52 @@ def read_mass(skeleton: Path, muscles: Path, bodies: Collection[str] = LOWER_BOD
             units.append(checked(MuscleUnit(unit.get("name", ""), force, path), where))
     if not units:
         raise PWMError(f"{muscles}: no muscle is attached to at least two of {', '.join(bodies)}, and to nothing else")
-    return MassModel(ElementTree.tostring(root, encoding="unicode"), units, origins)
+    return MassModel(ElementTree.tostring(root, encoding="unicode"), units, origins, len(root.findall(".//joint")))
 
 
-def _body(
-    parent: Element, name: str, node: Element, origins: dict[str, np.ndarray], where: str, damping: float
-) -> Element:
+def _body(parent: Element, name: str, node: Element, origins: dict[str, np.ndarray], where: str) -> Element:
     """The node as an MJCF body inside `parent`."""
     above = origins.get(node.get("parent", ""), np.zeros(3))
     body = ElementTree.SubElement(parent, "body", name=name, pos=_text(origins[name] - above))
     box, joint = node.find("Body"), node.find("Joint")
     if box is None or joint is None or box.get("type") != "Box":
         raise PWMError(f"{where}: needs a Body of type Box and a Joint")
-    _joints(body, name, joint, where, damping)
-    turn = _HERE_FROM_THERE @ _numbers(_transformation(box, where).get("linear"), 9, where).reshape(3, 3)
-    if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-3):
-        raise PWMError(f"{where}: the linear part of its Transformation is no rotation")
-    facts = {"size": _text(_numbers(box.get("size"), 3, where) / 2), "mass": _text(_numbers(box.get("mass"), 1, where))}
+    if (joint.get("type") == "Free") != (parent.tag == "worldbody"):
+        raise PWMError(f"{where}: the body without a parent, and no other, needs a Joint of type Free")
+    _joints(body, name, joint, where)
+    size, mass = _numbers(box.get("size"), 3, where), _numbers(box.get("mass"), 1, where)
+    if min(*size, *mass) <= 0:
+        raise PWMError(f"{where}: size {_text(size)} and mass {_text(mass)} must be above 0")
+    facts = {"size": _text(size / 2), "mass": _text(mass)}
+    turn = _HERE_FROM_THERE @ _rotation(box, where)
     facts |= {"pos": _text(_position(box, where) - origins[name]), "quat": _text(_quaternion(turn))}
     ElementTree.SubElement(body, "geom", type="box", **facts)
     return body
 
 
-def _joints(body: Element, name: str, joint: Element, where: str, damping: float) -> None:
-    kind = joint.get("type")
+def _joints(body: Element, name: str, joint: Element, where: str) -> None:
+    kind, axes = joint.get("type"), _HERE_FROM_THERE @ _rotation(joint, where)
     if kind == "Free":
         ElementTree.SubElement(body, "freejoint", name=name)
     elif kind == "Ball":
-        lower, upper = (_HERE_FROM_THERE @ _numbers(joint.get(key), 3, where) for key in ("lower", "upper"))
-        for i, axis in enumerate("xyz"):
-            _hinge(body, f"{name}_{axis}", np.eye(3)[i], float(lower[i]), float(upper[i]), damping)
+        lower, upper = (_numbers(joint.get(key), 3, where) for key in ("lower", "upper"))
+        for axis, i in _BALL.items():
+            _hinge(body, f"{name}_{axis}", axes[:, i], float(lower[i]), float(upper[i]), where)
     elif kind == "Revolute":
-        axis = _HERE_FROM_THERE @ _numbers(joint.get("axis"), 3, where)
+        axis = axes @ _numbers(joint.get("axis"), 3, where)
         lower, upper = (float(_numbers(joint.get(key), 1, where)[0]) for key in ("lower", "upper"))
-        _hinge(body, name, axis, lower, upper, damping)
+        _hinge(body, name, axis, lower, upper, where)
     elif kind != "Weld":
         raise PWMError(f"{where}: a joint of type {kind}; known are Free, Ball, Revolute and Weld")
 
 
-def _hinge(body: Element, name: str, axis: np.ndarray, lower: float, upper: float, damping: float) -> None:
-    facts = {"axis": _text(axis), "range": f"{lower:g} {upper:g}", "limited": "true", "damping": f"{damping:g}"}
-    ElementTree.SubElement(body, "joint", name=name, type="hinge", **facts)
+def _hinge(body: Element, name: str, axis: np.ndarray, lower: float, upper: float, where: str) -> None:
+    if not lower < upper:
+        raise PWMError(f"{where}: the joint's lower limit {lower:g} must be below the upper one, {upper:g}")
+    if np.linalg.norm(axis) < 1e-6:
+        raise PWMError(f"{where}: the joint's axis has no length")
+    facts = {"axis": _text(axis), "range": f"{lower:g} {upper:g}", "limited": "true"}
+    ElementTree.SubElement(body, "joint", name=name, type="hinge", **facts, **_HINGE)
 
 
 def _parse(path: Path) -> Element:
@@ -115,7 +132,7 @@ def _parse(path: Path) -> Element:
         return ElementTree.parse(path).getroot()
     except OSError as error:
         raise PWMError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: an encoding that is not there
         raise PWMError(f"{path}: is not XML ({error}); name a file of MASS") from error
 
 
@@ -128,6 +145,16 @@ def _transformation(element: Element | None, where: str) -> Element:
 
 def _position(element: Element | None, where: str) -> np.ndarray:
     return _HERE_FROM_THERE @ _numbers(_transformation(element, where).get("translation"), 3, where)
+
+
+def _rotation(element: Element, where: str) -> np.ndarray:
+    """The rotation [3, 3] nearest to the linear part of the element's Transformation."""
+    linear = _numbers(_transformation(element, where).get("linear"), 9, where).reshape(3, 3)
+    left, _, right = np.linalg.svd(linear)
+    turn = left @ right
+    if np.linalg.det(turn) < 0 or np.abs(turn - linear).max() > _SLIP:
+        raise PWMError(f"{where}: the linear part of its Transformation is no rotation")
+    return turn
 
 
 def _numbers(text: str | None, count: int, where: str) -> np.ndarray:

@@ -14,6 +14,8 @@ from pwm.tasks.locomotion.task import height_term
 
 _TORSO_Q, _TORSO_QD = 7, 6
 _TURN = math.pi / 12  # rad, width of the random turn of a start
+ANGLE_SPREAD = 0.4
+"""rad, width of the random shift of each joint at a start."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Runner:
         half = 0.5 * _TURN * turn
         height = centred.new_tensor([0.0, 0.0, self.start_height])
         rotation = torch.cat([functional.normalize(axis, dim=1) * torch.sin(half), torch.cos(half)], dim=1)
-        joints = centred.new_tensor(self.start_angles) + 0.4 * angles
+        joints = centred.new_tensor(self.start_angles) + ANGLE_SPREAD * angles
         return torch.cat([height + self.start_spread * place, rotation, joints], dim=1), 0.5 * speeds
 
     def observe(self, q: Tensor, qd: Tensor, action: Tensor) -> Tensor:

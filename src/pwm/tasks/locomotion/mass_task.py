@@ -1,0 +1,49 @@
+"""The muscle-driven humanoid on a skeleton and muscles of MASS's files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pwm.runtime.errors import PWMError
+from pwm.tasks.locomotion.engine import Engine
+from pwm.tasks.locomotion.mass_files import read_mass
+from pwm.tasks.locomotion.newton_kernels import wp
+from pwm.tasks.locomotion.robot import Robot, build_robot
+from pwm.tasks.locomotion.runner import ANGLE_SPREAD, Runner
+
+_HIGHEST = 2.0  # m, of a pelvis that stands; what is higher was not written in metres
+
+
+def mass_robot(files: tuple[str | Path, str | Path], limit_stiffness: float, device: str = "cpu") -> Robot:
+    """The robot of a skeleton file and a muscle file. Raises PWMError as `read_mass` does."""
+    made = read_mass(*files)
+    return build_robot(made.mjcf, made.units, limit_stiffness, device)
+
+
+def fit_runner(task: Runner, robot: Robot, engine: Engine, skeleton: str | Path) -> Runner:
+    """`task` for this robot: its joints and muscles, and a start on its feet.
+
+    Starts are scattered around the pose nearest to the file's in which the scatter stays within the joints' limits, so
+    high that the lowest point is above the ground by half the scatter of heights. The height that ends an episode, and
+    all of the reward, stay the task's.
+
+    Raises PWMError where that pose is too low for the task or no human's, so the file is not in metres.
+    """
+    limits = np.array([robot.builder.joint_limit_lower, robot.builder.joint_limit_upper])[:, 6:]
+    middle, room = limits.mean(axis=0), np.maximum(np.diff(limits, axis=0)[0] / 2 - ANGLE_SPREAD / 2, 0.0)
+    angles = np.clip(0.0, middle - room, middle + room)
+    pose = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, *angles]])
+    bodies = [wp.transform(*row) for row in engine.first_poses(pose)]
+    points = zip(robot.contacts.body, robot.contacts.point, robot.contacts.radius)
+    depth = max(radius - wp.transform_point(bodies[body], wp.vec3(*point))[2] for body, point, radius in points)
+    height = float(depth) + task.start_spread / 2
+    if not task.lowest < height < _HIGHEST:
+        raise PWMError(
+            f"{skeleton}: the pelvis stands at {height:.2f} m; it must be at {task.lowest} to {_HIGHEST} m, in metres"
+        )
+    units = len(robot.muscles.strength)
+    return replace(task, start_height=height, start_angles=tuple(map(float, angles)), muscles=units)
