@@ -1,6 +1,8 @@
 """locomotion_speed.json -> locomotion_speed.md. The numbers come from
 
 python -m benchmarks --threads 1 --device cpu --only locomotion --out docs/results/locomotion_speed.json
+
+and narrower, such as --only locomotion/ant, measures and replaces the rows of one task.
 """
 
 from __future__ import annotations
@@ -37,14 +39,28 @@ def render() -> None:
             cells += [*(f"{rate:,.0f}" for rate in rates), f"{record['ratio']:.1f}x"]
         shapes = found["forward"]["shapes"]
         lines.append(f"| {task} | {shapes['mass_matrix_every']} of {shapes['substeps']} | " + " | ".join(cells) + " |")
-    last = next(iter(records.values()))
-    lines += ["", f"`{last['command']}`, {last['machine']}, torch {last['versions']['torch']}, {last['date'][:10]};"]
     lines += [
-        f"{last['shapes']['robots']} robots side by side. Other programs shared the machine, so rates are low;",
+        "",
+        "The stock solver has no muscles: it moves the muscle-driven humanoid's legs without their forces.",
+        "",
+        *_origins(records),
+        "",
+        "64 robots side by side. Other programs ran on the machine's other core, so rates are low; ratios are less",
+        "touched.",
         "",
     ]
-    lines[-2] += " ratios are less touched."
     write_atomic(HERE / "locomotion_speed.md", lambda file: file.write("\n".join(lines).encode()))
+
+
+def _origins(records: dict[str, dict]) -> list[str]:
+    """Which rows come from which command, machine and day."""
+    tasks: dict[str, list[str]] = {}
+    for name, record in records.items():
+        origin = (
+            f"`{record['command']}`, {record['machine']}, torch {record['versions']['torch']}, {record['date'][:10]}"
+        )
+        tasks.setdefault(origin, []).append(name.split("/")[1])
+    return [f"* {', '.join(dict.fromkeys(found))}: {origin}" for origin, found in tasks.items()]
 
 
 if __name__ == "__main__":
