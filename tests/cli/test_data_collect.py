@@ -26,6 +26,13 @@ def test_random_actions_in_two_qualities(pwm, tmp_path):
     assert "2 tasks are whole" in done(pwm("data", "validate", "s"))
 
 
+def test_one_is_singular(pwm):
+    command = ("data", "collect", "--tasks", "toy-a", "--policy", "random", "--episodes", "1", "--out", "one")
+    assert "1 episode of 1 task in one." in done(pwm(*command))
+    assert "1 task is whole" in done(pwm("data", "validate", "one"))
+    assert "1 task, 1 episode, 12 steps, " in done(pwm("data", "inspect", "one"))
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run folder with a policy of random weights for each toy task."""

@@ -57,6 +57,7 @@ def test_train_evaluate_report(pwm, tmp_path):
     assert record["config"]["train"] == {"algorithm": "shac", "task": "point"}
     assert record["config"]["shac"]["updates"] == 4 and record["tasks"][0]["id"] == "point"
     assert record["command"].startswith("pwm train --task point")
+    assert not {"stable-baselines3", "newton"} & set(record["versions"])
     assert (tmp_path / "clock.json").exists()
     outcome = pwm("evaluate", tmp_path, "--episodes", "2", "--film-seconds", "0")
     assert outcome.code == 0 and "point" in outcome.out
@@ -115,6 +116,7 @@ def test_ppo_and_sac(pwm, tmp_path, monkeypatch):
         out = tmp_path / algorithm
         assert pwm("train", "--algo", algorithm, "--task", "point", "--out", out, *settings).code == 0
         assert pwm("evaluate", out, "--episodes", "1", "--film-seconds", "0").code == 0
+        assert read_run_file(out)["versions"]["stable-baselines3"]
 
 
 def test_without_stable_baselines_the_cure_is_named(pwm, tmp_path, monkeypatch):

@@ -125,6 +125,20 @@ def test_a_run_trained_in_the_simulator(tmp_path, quick):
     assert "Training in the simulator" in page and "mean over seeds" in page
     assert "imagination" not in page and "The world model" not in page and "has not been" not in page
     assert "policies beat the data" not in page
+    assert "from data to report" not in page and "1,000,000</dd>" in page and "steps of training per policy" in page
+
+
+def test_a_run_of_one_trained_policy(tmp_path, quick):
+    """In the singular, and without a scale for all tasks where there is one, which has none."""
+    run = make_trained_run(tmp_path, seeds=1)
+    results = json.loads((run / "results.json").read_text())
+    results["wall_seconds"] = {"train": 20.0, "total": 30.0}
+    results["aggregate"] = {"normalised": {}, "runs": 0, "notes": ["Left out of the aggregate: walker-walk."]}
+    (run / "results.json").write_text(json.dumps(results))
+    page = page_of(run)
+    assert "The policy was evaluated in the simulator over ten episodes; the whole run took 30 s." in page
+    assert "environment steps of training<" in page and "of training and evaluation" in page
+    assert "one scale" not in page and "Left out" not in page
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,18 @@ def test_three_sentences_of_a_whole_run(tmp_path):
     ]
 
 
+def test_one_policy_is_spoken_of_in_the_singular(tmp_path):
+    run = make_run(tmp_path)
+    results = json.loads((run / "results.json").read_text())
+    task, entry = next(iter(results["tasks"].items()))
+    (run / "results.json").write_text(json.dumps(results | {"tasks": {task: entry}}))
+    told = "Evaluated in the simulator over ten episodes, the policy {} the mean return of the data and {} 90 % of"
+    assert summary(read_run(run))[2].startswith(told.format("beats", "reaches"))
+    results["tasks"] = {task: entry | {"policy_mean": entry["data_mean"] - 1}}
+    (run / "results.json").write_text(json.dumps(results))
+    assert summary(read_run(run))[2].startswith(told.format("does not beat", "does not reach"))
+
+
 def test_sentences_of_a_run_that_has_just_begun(tmp_path):
     text = " ".join(summary(read_run(make_run(tmp_path, "started"))))
     assert "has not been pre-trained yet" in text and "No policy" in text and "not been evaluated yet" in text

@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.metadata
 import json
 
 import pytest
@@ -30,6 +31,13 @@ def test_steps_are_merged(tmp_path):
     assert {"pwm", "python", "torch"} <= set(run["versions"])
 
 
+def test_packages_that_a_step_uses_besides_stay_named(tmp_path):
+    record_step(tmp_path, "train", {}, command="pwm train", packages=("tyro", "no-such-package"))
+    record_step(tmp_path, "evaluate", {}, command="pwm evaluate")
+    found = read_run_file(tmp_path)["versions"]
+    assert found["tyro"] == importlib.metadata.version("tyro") and found["no-such-package"] == "not installed"
+
+
 def test_one_command_for_all_steps_is_named_once(tmp_path):
     for step in ("pretrain", "learn"):
         record_step(tmp_path, step, {}, command="pwm quickstart")
@@ -51,7 +59,9 @@ def test_changes_are_refused_by_name(tmp_path):
         refuse_changes(tmp_path, {"policy": Settings(units=(4,))})
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"config": 1}', '{"data": []}', '{"config": {"fleets": []}}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"config": 1}', '{"data": []}', '{"config": {"fleets": []}}', '{"versions": []}']
+)
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(PWMError, match="run.json"):

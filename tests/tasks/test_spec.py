@@ -4,6 +4,7 @@ import json
 import pytest
 
 from pwm.runtime.errors import PWMError
+from pwm.tasks.registry import get_task
 from pwm.tasks.spec import TaskSpec
 
 GOOD = dict(id="a-task", observation_dim=3, action_dim=2, episode_length=10, action_repeat=2, score="return", make=dict)
@@ -23,6 +24,11 @@ def test_comparison_ignores_make_only():
     spec = TaskSpec(**GOOD)
     assert spec == TaskSpec(**GOOD | {"make": list})
     assert spec != TaskSpec(**GOOD | {"observation_dim": 4})
+
+
+def test_packages_are_those_that_make_names():
+    assert get_task("ant").packages == ("newton", "warp-lang") and get_task("mw-reach").packages == ("metaworld",)
+    assert get_task("cup-catch").packages == ()
 
 
 def test_is_frozen():

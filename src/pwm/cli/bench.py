@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pwm.cli.parse import counted
 from pwm.runtime.config import Precision
 
 
@@ -68,7 +69,7 @@ def bench(asked: Bench) -> Iterator[str]:
     )
     learn = PolicyConfig(updates=asked.updates, batch_size=asked.rollouts, precision=asked.precision)
     free = free_bytes(device)
-    case = f"size {asked.size}, {asked.tasks} tasks, {asked.precision}, {device}"
+    case = f"size {asked.size}, {counted(asked.tasks, 'task')}, {asked.precision}, {device}"
     yield f"{'bench':<12} {case}: {free / 2**30:.1f} GiB free"
     with synthetic_store({f"task-{k}": _WIDTHS for k in range(asked.tasks)}) as store:
         found = estimate_pretrain(store, size, pretrain, device)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pwm.cli.parse import parse
+from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def collect(arguments: Sequence[str]) -> int:
     parts = [part for noise, tag in zip(args.noise, tags) for part in _parts(args, noise, tag)]
     collecting.collect(args.out, parts, args.seed, play)
     count, tasks = sum(part.episodes for part in parts), len({part.spec.id for part in parts})
-    print(f"{count} episodes of {tasks} tasks in {args.out}. Next: pwm data inspect {args.out}")
+    print(f"{counted(count, 'episode')} of {counted(tasks, 'task')} in {args.out}. Next: pwm data inspect {args.out}")
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from pwm.cli.parse import parse
+from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 
@@ -45,7 +45,8 @@ def tdmpc2(arguments: Sequence[str]) -> int:
         args.files, args.out, args.task_set, args.tasks or None, args.quality, args.skip_damaged, args.any_padding
     )
     skipped = f", {done.skipped} damaged ones left out" if done.skipped else ""
-    print(f"{sum(done.episodes.values())} episodes of {len(done.episodes)} tasks in {args.out}{skipped}.")
+    episodes, tasks = counted(sum(done.episodes.values()), "episode"), counted(len(done.episodes), "task")
+    print(f"{episodes} of {tasks} in {args.out}{skipped}.")
     return _next(args.out)
 
 

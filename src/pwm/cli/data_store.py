@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from pwm.cli.parse import parse
+from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def inspect(arguments: Sequence[str]) -> int:
     console.print(_table(summaries))
     origins = [(entry.id, origin) for entry in store.manifest.tasks for origin in entry.origins]
     for task, origin in origins:
-        print(f"{task}: {origin.episodes} episodes by {origin.policy}, noise {origin.noise:g}, seed {origin.seed}")
+        made = f"{counted(origin.episodes, 'episode')} by {origin.policy}"
+        print(f"{task}: {made}, noise {origin.noise:g}, seed {origin.seed}")
     return 0
 
 
@@ -60,7 +61,8 @@ def _table(summaries: Sequence[TaskSummary]):
 
     episodes, steps = (sum(x) for x in zip(*((len(s.lengths), s.transitions) for s in summaries), strict=True))
     size = sum(s.size for s in summaries)
-    total = f"{len(summaries)} tasks, {episodes:,} episodes, {steps:,} steps, {size / 1e6:,.1f} MB"
+    parts = (counted(n, noun) for n, noun in ((len(summaries), "task"), (episodes, "episode"), (steps, "step")))
+    total = f"{', '.join(parts)}, {size / 1e6:,.1f} MB"
     table = Table(title=total, box=box.SIMPLE_HEAD)
     table.add_column("task", no_wrap=True)
     for column in ("obs", "act", "episodes", "steps", "length", "return: low", "mean", "high"):
@@ -115,7 +117,7 @@ def validate(arguments: Sequence[str]) -> int:
         print(f"note: not part of the store: {', '.join(left[:5])}{' ...' if len(left) > 5 else ''}; may be removed")
     if problems:
         raise PWMError(f"{args.store}: {len(problems)} problem(s), see above")
-    print(f"{args.store}: {len(entries)} tasks are whole")
+    print(f"{args.store}: {counted(len(entries), 'task')} {'is' if len(entries) == 1 else 'are'} whole")
     return 0
 
 
@@ -176,5 +178,5 @@ def subset(arguments: Sequence[str]) -> int:
     chosen = choose(store, args.quality, args.return_quantiles, args.episodes, args.seed)
     write_subset(store, args.out, chosen, command_line("data subset", arguments))
     kept, all_of_them = sum(map(len, chosen.values())), sum(len(store[task].lengths) for task in store.tasks)
-    print(f"{kept} of {all_of_them} episodes in {args.out}. Next: pwm data inspect {args.out}")
+    print(f"{kept:,} of {counted(all_of_them, 'episode')} in {args.out}. Next: pwm data inspect {args.out}")
     return 0

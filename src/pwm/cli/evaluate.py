@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
     from pwm.runtime.run_folder import record_step, run_file
     from pwm.runtime.stopwatch import Stopwatch
+    from pwm.tasks.registry import get_task, list_tasks
 
     keep_freed_memory()
     set_threads(args.threads)
@@ -54,7 +55,10 @@ def main(arguments: Sequence[str]) -> int:
     results = evaluate_run(args.run, args.episodes, args.seed, args.film_seconds, device, **more)
     if run_file(args.run).exists():
         settings = {"evaluate": {"episodes": args.episodes, "seed": args.seed}}
-        record_step(args.run, "evaluate", settings, command=command_line("evaluate", arguments))
+        known = [task for task in results["tasks"] if task in list_tasks()]
+        packages = dict.fromkeys(package for task in known for package in get_task(task).packages)
+        command = command_line("evaluate", arguments)
+        record_step(args.run, "evaluate", settings, command=command, packages=packages)
     show_results(results)
     print(f"Results in {args.run / 'results.json'}. Next: pwm report {args.run}")
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from pwm.cli.parse import parse
+from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 COMMANDS = {
@@ -76,7 +76,7 @@ def push(arguments: Sequence[str]) -> int:
     from pwm.cli.hub_files import connect, push_folder
 
     place, files = push_folder(connect(), args.folder, args.repo, private=not args.public)
-    print(f"Pushed {len(files)} files of {args.folder} to {place}")
+    print(f"Pushed {counted(len(files), 'file')} of {args.folder} to {place}")
     print(f"Next: pwm hub pull {args.repo} --out DIR")
     return 0
 

@@ -42,6 +42,11 @@ def command_line(name: str, arguments: Sequence[str]) -> str:
     return (f"PWM_TASKS={shlex.quote(own)} " if own else "") + shlex.join(["pwm", name, *arguments])
 
 
+def counted(value: int, noun: str) -> str:
+    """ "1 task", "2 tasks", "1,234 episodes"."""
+    return f"{value:,} {noun}{'' if value == 1 else 's'}"
+
+
 def _required(field: Any) -> bool:
     import dataclasses
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import tyro
 
-from pwm.cli.parse import parse
+from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 _COLUMNS = ("task", "observation", "action", "episode", "repeat", "score")
@@ -63,7 +63,7 @@ def _table(facts: list[dict[str, Any]], sets: dict[str, list[str]]) -> str:
     for home, group in groups.items():
         lines += ["", f"{home}:", *(_line(row, widths) for row in group)]
     sizes = ", ".join(f"{name} ({len(ids)})" for name, ids in sets.items())
-    return "\n".join([*lines, "", f"{len(rows)} task{'' if len(rows) == 1 else 's'}; all sets: {sizes}"])
+    return "\n".join([*lines, "", f"{counted(len(rows), 'task')}; all sets: {sizes}"])
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:

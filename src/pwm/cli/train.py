@@ -80,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
     from pwm.runtime.run_folder import record_step, refuse_changes
     from pwm.runtime.stopwatch import Stopwatch
+    from pwm.tasks.registry import get_task
 
     keep_freed_memory()
     set_threads(args.threads)
@@ -93,8 +94,10 @@ def main(arguments: Sequence[str]) -> int:
     settings = {"train": {"algorithm": args.algo, "task": args.task}, "simulator": args.simulator}
     settings[args.algo] = {f.name: getattr(args.learning, f.name) for f in fields(args.learning) if f.name not in _FREE}
     refuse_changes(out, settings)
-    task = _task(args.task)
-    facts: dict[str, Any] = {"command": command_line("train", arguments), "seed": args.seed, "tasks": [task]}
+    task = get_task(args.task)
+    packages = (*task.packages, *(() if args.algo == "shac" else ("stable-baselines3",)))
+    facts: dict[str, Any] = {"command": command_line("train", arguments), "seed": args.seed}
+    facts |= {"tasks": [task.as_dict()], "packages": packages}
     record_step(out, "train", settings, **facts)
     with Stopwatch(out, STARTED).stage("train"):
         for seed in range(args.seed, args.seed + args.seeds):
@@ -121,10 +124,3 @@ def _trainer(args: Train) -> Any:
     from pwm.baselines.sb3.train import train_sb3
 
     return partial(train_sb3, differentiable=is_differentiable(args.task))
-
-
-def _task(task: str) -> dict[str, Any]:
-    """What run.json says of the task."""
-    from pwm.tasks.registry import get_task
-
-    return get_task(task).as_dict()

@@ -50,7 +50,8 @@ class Aggregate:
 
 
 def read_aggregate(results: Any, source: str | Path = "results") -> Aggregate | None:
-    """The aggregate of the content of results.json; None where there is none (an older or unfinished evaluation).
+    """The aggregate of the content of results.json; None where there is none (an older or unfinished evaluation), or
+    where the only task has no scale that others could share.
 
     Raises:
         PWMError: a field is missing or of the wrong kind; the message names it.
@@ -75,6 +76,8 @@ def read_aggregate(results: Any, source: str | Path = "results") -> Aggregate | 
         by_seed = take(entry, "runs", lambda x: isinstance(x, dict) and _is_list(is_number)([*x.values()]), "scores")
         scale = take(entry, "scale", lambda x: isinstance(x, str), "text")
         scores.append(TaskScores(task, scale, [*by_seed.values()], take(entry, "mean", is_number, "a number")))
+    if not scores and len(results.get("tasks") or {}) == 1:
+        return None
     statistics: dict[str, tuple[float, dict[str, Interval | None]]] = {}
     profile: tuple[list[float], list[float]] = ([], [])
     if scores:

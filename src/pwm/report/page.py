@@ -11,7 +11,18 @@ from pwm.report.aggregate import Aggregate, read_aggregate, score_text
 from pwm.report.figures import film_figures, learning_figures, model_figures, note, section
 from pwm.report.record import RunRecord, TaskResult, read_run, unknown_columns
 from pwm.report.scores import aggregate_section
-from pwm.report.words import ABSENT, duration, expectations, interval, number, percent, scale, summary, tally
+from pwm.report.words import (
+    ABSENT,
+    count_policies,
+    duration,
+    expectations,
+    interval,
+    number,
+    percent,
+    scale,
+    summary,
+    tally,
+)
 from pwm.runtime.files import write_atomic
 
 HEADINGS = {
@@ -96,6 +107,11 @@ def tiles(record: RunRecord, aggregate: Aggregate | None) -> str:
     above, known = tally(row.beats_data for row in record.rows)
     near, known_near = tally(row.near_best for row in record.rows)
     facts = []
+    baseline = record.trained_in_simulator
+    if baseline and (steps := record.updates("train")):
+        facts.append(
+            (f"{steps:,}", "environment steps of training" + (" per policy" if count_policies(record) > 1 else ""))
+        )
     if known:
         facts.append((f"{above} <small>of {known}</small>", "policies beat the data’s mean return"))
         facts.append((f"{near} <small>of {known_near}</small>", "reach 90 % of the ten best episodes"))
@@ -107,7 +123,7 @@ def tiles(record: RunRecord, aggregate: Aggregate | None) -> str:
             (f"{million:.{1 if million >= 1 else 2}f} <small>million</small>", "parameters in the world model")
         )
     if total := record.wall_seconds().get("total"):
-        facts.append((escape(duration(total)), "from data to report"))
+        facts.append((escape(duration(total)), "of training and evaluation" if baseline else "from data to report"))
     boxes = "\n".join(f'<div class="tile"><dt>{label}</dt><dd>{value}</dd></div>' for value, label in facts)
     return f'<dl class="tiles">\n{boxes}\n</dl>'
 

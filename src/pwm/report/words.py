@@ -124,6 +124,14 @@ def training_sentence(record: RunRecord) -> str:
     return f"{what} in the simulator itself, over {count(steps, 'environment step')}{each}, without a world model."
 
 
+def count_policies(record: RunRecord) -> int:
+    """The policies that a run has measured, or else learned, or trained; one per task and seed."""
+    phases = record.lines("policy") + record.lines("train")
+    logged = {(line.get("task"), line.get("seed")) for line in phases if line.get("task")}
+    measured = [entry.get("policies") for entry in ((record.results or {}).get("tasks") or {}).values()]
+    return sum(len(policies) if isinstance(policies, dict) else 1 for policies in measured) or len(logged)
+
+
 def policy_setting(record: RunRecord, name: str) -> int | None:
     """An integer of the policies' settings; pre-training has fields of the same names, so the section must match."""
     section = next(find(record.run.get("config"), "policy"), None)
@@ -132,16 +140,24 @@ def policy_setting(record: RunRecord, name: str) -> int | None:
 
 
 def evaluation_sentence(record: RunRecord) -> str:
-    total = record.wall_seconds().get("total")
+    total, one = record.wall_seconds().get("total"), count_policies(record) == 1
+    noun = "policy has" if one else "policies have"
     if not record.rows:
-        return "The policies have not been evaluated yet."
+        return f"The {noun} not been evaluated yet."
     above, known = tally(row.beats_data for row in record.rows)
     near, known_near = tally(row.near_best for row in record.rows)
     episodes = {row.episodes for row in record.rows}
-    over = f" over {count(episodes.pop(), 'episode')} each" if len(episodes) == 1 and None not in episodes else ""
+    each = "" if one else " each"
+    over = f" over {count(episodes.pop(), 'episode')}{each}" if len(episodes) == 1 and None not in episodes else ""
     clock = f"; the whole run took {duration(total)}" if total else ""
     if not known:
-        return f"The policies were evaluated in the simulator{over}{clock}."
+        return f"The {'policy was' if one else 'policies were'} evaluated in the simulator{over}{clock}."
+    if one:
+        verbs = "beats" if above else "does not beat", "reaches" if near else "does not reach"
+        return (
+            f"Evaluated in the simulator{over}, the policy {verbs[0]} the mean return of the data and {verbs[1]} "
+            f"90 % of its ten best episodes{clock}."
+        )
     return (
         f"Evaluated in the simulator{over}, the policies beat the mean return of the data on {share(above, known)} "
         f"and reach 90 % of its ten best episodes on {share(near, known_near)}{clock}."

@@ -9,6 +9,7 @@ import os
 import platform
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
 from pwm.runtime.errors import PWMError
@@ -119,10 +120,10 @@ def _name(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind).replace("typing.", "")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and the packages that decide results; imports none of them."""
+def versions(more: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of Python and the packages that decide results, `more` of them too; imports none of them."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in ("torch", "numpy", "mujoco", "dm_control", "gymnasium"):
+    for package in ("torch", "numpy", "mujoco", "dm_control", "gymnasium", *more):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def read_run_file(run: PathLike) -> dict[str, Any]:
     path = run_file(run)
     record = read_json(path) if path.exists() else {}
     sound = isinstance(record, dict) and all(
-        isinstance(record.get(name, {}), dict) for name in ("config", "commands", "data", "estimates")
+        isinstance(record.get(name, {}), dict) for name in ("config", "commands", "data", "estimates", "versions")
     )
     if not sound or not isinstance(record.get("config", {}).get("fleets", {}), dict):
         raise PWMError(f"{path}: not the description of a run; the file is damaged, start with another --out")
@@ -61,6 +61,7 @@ def record_step(
     seed: int | None = None,
     data: Mapping[str, Any] | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
+    packages: Iterable[str] = (),
 ) -> None:
     """Merge one step into run.json; what earlier steps wrote and this one does not mention stays.
 
@@ -69,6 +70,7 @@ def record_step(
         settings: section -> dataclass or dict, into "config".
         command: how to do the step again; "command" joins those of all steps.
         seed, data, tasks: replace the run's own where given.
+        packages: what the step uses besides the packages that are always named, for "versions".
     """
     record = read_run_file(run)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -78,7 +80,7 @@ def record_step(
     record |= {
         "command": " && ".join(dict.fromkeys(commands.values())),
         "commands": commands,
-        "versions": {"pwm": __version__} | versions(),
+        "versions": record.get("versions", {}) | {"pwm": __version__} | versions(packages),
         "machine": machine(),
         "config": record.get("config", {}) | to_dict(dict(settings)),
     }

@@ -168,6 +168,7 @@ def _import_metaworld(module: str) -> ModuleType:
 
 def _spec(name: str) -> TaskSpec:
     make = partial(make_metaworld, name)
+    make.packages = ("metaworld",)  # type: ignore[attr-defined]
     return TaskSpec(f"mw-{name}", OBSERVATION_DIM, ACTION_DIM, EPISODE_LENGTH, ACTION_REPEAT, "success", make)
 
 

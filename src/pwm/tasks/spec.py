@@ -32,6 +32,7 @@ class TaskSpec:
                     `step` repeats the action, sums the reward and truncates at `episode_length`;
                     `render()` gives uint8 [H, W, 3] where made with `render_mode="rgb_array"`.
                     Left out of comparison and of `as_dict()`.
+                    An attribute `packages` of it names what the simulator comes from, for the record of versions.
     return_range    (low, high): the returns that count as 0 and as 1 where tasks are compared; none where there is no
                     such scale. A task whose score is success needs none.
 
@@ -64,6 +65,11 @@ class TaskSpec:
             raise PWMError(
                 f"task {self.id}: return_range must be two finite numbers, low below high, got {self.return_range!r}"
             )
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages that the task's simulator comes from, beside those that this library always needs."""
+        return tuple(getattr(self.make, "packages", ()))
 
     def as_dict(self) -> dict[str, Any]:
         """What describes the task, ready for JSON: all fields but `make`, and `return_range` where there is one."""

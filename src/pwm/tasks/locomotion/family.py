@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pwm.tasks.locomotion.mass_files import read_mass
 from pwm.tasks.spec import TaskSpec
@@ -30,6 +30,8 @@ class LocomotionMaker:
 
     name: str
     mass_files: tuple[str, str] | None = None
+    packages: ClassVar[tuple[str, ...]] = ("newton", "warp-lang")
+    """What the simulator needs besides the packages that all of this library needs."""
 
     def __call__(self, render_mode: str | None = None) -> LocomotionTaskEnv:
         from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv
