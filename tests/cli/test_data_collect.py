@@ -1,5 +1,7 @@
 """`pwm data collect`: random, scripted and learned policies into a store."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,11 @@ from pwm.policy.config import PolicyConfig
 from pwm.policy.deployed import Policy, load_policy, policy_path
 from pwm.runtime.config import to_dict
 from pwm.runtime.files import sha256
+from pwm.tasks import registry
 from pwm.world_model.config import world_model_size
 from tests.cli.conftest import SIZES
 from tests.cli.test_data import done, refused
+from tests.evaluation.odd_tasks import FallingEnv, small
 
 
 def test_random_actions_in_two_qualities(pwm, tmp_path):
@@ -24,6 +28,23 @@ def test_random_actions_in_two_qualities(pwm, tmp_path):
     assert open_store("t").fingerprint() == store.fingerprint()
     assert "toy-a: 3 episodes by random, noise 0.5, seed 0" in done(pwm("data", "inspect", "s"))
     assert "2 tasks are whole" in done(pwm("data", "validate", "s"))
+
+
+def test_the_store_is_the_same_from_any_number_of_processes(pwm):
+    """A group of 32 episodes and one of 3, of a task that ends by its length alone and of one that falls."""
+    for spec in (small("even", 9), small("falling", 9, make=partial(FallingEnv, 9))):
+        registry.register_task(spec)
+    command = ("data", "collect", "--tasks", "even", "falling", "--episodes", "35", "--noise", "0.3", "--seed", "3")
+    prints = set()
+    for workers in (0, 1, 2, 3):
+        assert "alone" not in done(pwm(*command, "--workers", workers, "--out", f"by-{workers}"))
+        store = open_store(f"by-{workers}", verify=True)
+        prints.add(store.fingerprint())
+        falls = store["falling"].terminations
+        assert 5 < falls.sum() < 35 and not store["even"].terminations.any() and (store["even"].lengths == 9).all()
+        assert len(np.unique(store["falling"].lengths)) > 3
+    assert len(prints) == 1
+    assert "workers is -1" in refused(pwm(*command, "--workers", "-1", "--out", "none"))
 
 
 def test_one_is_singular(pwm):

@@ -29,17 +29,20 @@ class Drift(gymnasium.Env):
 SPEC = TaskSpec("drift", 2, 2, 6, 3, "return", make=lambda **_: Drift())
 
 
-def play(spec, act, seeds, on_step):
+def play(spec, act, seeds, record):
     """As `pwm.evaluation.rollout.run_episodes` does it, in a few lines."""
     envs = [spec.make() for _ in seeds]
     rows = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)])
-    running = np.ones(len(envs), bool)
+    running, ended, lengths = np.ones(len(envs), bool), np.zeros(len(envs), bool), np.zeros(len(envs), int)
+    actions, rewards = np.zeros_like(rows), np.zeros(len(envs))
+    record(rows, actions, rewards, ended, lengths)
     while running.any():
-        actions = act(rows.copy()).astype(np.float32)
+        actions[:] = act(rows.copy())
         for i in np.nonzero(running)[0]:
-            rows[i], _, terminated, truncated, _ = envs[i].step(actions[i])
-            running[i] = not (terminated or truncated)
-        on_step()
+            rows[i], rewards[i], ended[i], truncated, _ = envs[i].step(actions[i])
+            running[i] = not (ended[i] or truncated)
+            lengths[i] += 1
+        record(rows, actions, rewards, ended, lengths)
 
 
 def towards(seeds):

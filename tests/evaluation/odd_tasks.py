@@ -40,6 +40,14 @@ class SmallEnv(gymnasium.Env):
         return self.state.astype(np.float32), float(self.state[0]), False, self.steps >= self.length, success
 
 
+class FallingEnv(SmallEnv):
+    """Ends early where its state leaves a range."""
+
+    def step(self, action):
+        observation, reward, _, truncated, info = super().step(action)
+        return observation, reward, bool(self.state[0] > 0.8), truncated, info
+
+
 def raise_at_three(step):
     if step == 3:
         raise ValueError("the arm\nfell off")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 if TYPE_CHECKING:
-    from pwm.data.collect import Act, Part
+    from pwm.data.collect import Act, Part, Record
+    from pwm.evaluation.environments import Table
+    from pwm.evaluation.workers import Workers
     from pwm.policy.deployed import DeployedPolicy
     from pwm.tasks.spec import TaskSpec
 
@@ -24,8 +27,7 @@ class Collect:
 
     --noise and --quality may name several levels; each is played for --episodes episodes of every task. A good, a
     middling and a poor part of each task's data: --noise 0 0.3 1 --quality expert medium poor. The manifest records
-    policy, noise, seeds and versions. For more processes run several commands with other seeds, and join their stores
-    with pwm data merge."""
+    policy, noise, seeds and versions."""
 
     out: Path
     """Folder of the new episode store."""
@@ -45,6 +47,9 @@ class Collect:
     """Seed that the episodes' own seeds are made from."""
     device: str = "cpu"
     """Where a policy file runs: auto, cpu, cuda or cuda:N."""
+    workers: int | None = None
+    """Processes that step the environments, this one among them; 0 and 1 start no other. None takes all cores where
+    that pays. The episodes do not depend on it."""
     threads: int | None = None
     """CPU threads; none leaves PyTorch's choice."""
 
@@ -53,6 +58,9 @@ def collect(arguments: Sequence[str]) -> int:
     args = parse(Collect, "data collect", arguments)
 
     from pwm.data import collect as collecting
+    from pwm.evaluation.environments import Table
+    from pwm.evaluation.evaluate import choose_workers
+    from pwm.evaluation.workers import Workers
     from pwm.runtime.device import set_threads
 
     set_threads(args.threads)
@@ -61,17 +69,25 @@ def collect(arguments: Sequence[str]) -> int:
     if not args.noise or len(tags) != len(args.noise):
         raise PWMError(f"--quality names {len(tags)} tags for {len(args.noise)} levels of --noise; need one or as many")
     parts = [part for noise, tag in zip(args.noise, tags) for part in _parts(args, noise, tag)]
-    collecting.collect(args.out, parts, args.seed, play)
+    widths = {(part.spec.observation_dim, part.spec.action_dim) for part in parts}
+    capacity = max(Table.size(collecting.SIDE_BY_SIDE, *pair) for pair in widths)
+    workers = choose_workers(args.workers, sum(part.episodes * part.spec.episode_length for part in parts))
+    with Workers(workers, capacity) as pool:
+        collecting.collect(args.out, parts, args.seed, partial(play, pool))
     count, tasks = sum(part.episodes for part in parts), len({part.spec.id for part in parts})
     print(f"{counted(count, 'episode')} of {counted(tasks, 'task')} in {args.out}. Next: pwm data inspect {args.out}")
     return 0
 
 
-def play(spec: TaskSpec, act: Act, seeds: Sequence[int], on_step: Callable[[], None]) -> None:
-    """Episodes side by side in this process, as `pwm evaluate` plays them."""
+def play(pool: Workers, spec: TaskSpec, act: Act, seeds: Sequence[int], record: Record) -> None:
+    """Episodes side by side, as `pwm evaluate` plays them."""
     from pwm.evaluation.rollout import run_episodes
 
-    run_episodes([spec], lambda observations: act(observations[0])[None], [seeds], lambda _: on_step())
+    def watch(table: Table) -> None:
+        arrays = (table.observations, table.actions, table.rewards, table.terminated, table.lengths)
+        record(*(array[0] for array in arrays))
+
+    run_episodes([spec], lambda observations: act(observations[0])[None], [seeds], None, None, pool, watch)
 
 
 def _parts(args: Collect, noise: float, tag: str | None) -> list[Part]:

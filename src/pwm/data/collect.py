@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,11 +19,11 @@ from pwm.tasks.spec import TaskSpec
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations float32 [E, o] of E episodes, at the same step of each -> actions [E, a]."""
-Play = Callable[[TaskSpec, Act, Sequence[int], Callable[[], None]], None]
-"""Runs one episode of a task per seed, all side by side; calls the last argument after each step."""
+Play = Callable[[TaskSpec, Act, Sequence[int], "Record"], None]
+"""Runs one episode of a task per seed, all side by side, and keeps the record."""
 SIDE_BY_SIDE = 32
 """Environments alive at one time."""
-_SIMULATORS = ("mujoco", "dm_control", "gymnasium", "metaworld")
+_SIMULATORS = ("mujoco", "dm_control", "gymnasium")
 _NOISE = 0x6E6F6973  # keeps these draws apart from others made with an episode's seed
 
 
@@ -89,16 +87,10 @@ def collect(out: PathLike, parts: Sequence[Part], seed: int, play: Play) -> None
 
 
 def _play_group(writer: StoreWriter, part: Part, seeds: Sequence[int], play: Play, on_step: Callable[[], None]) -> None:
-    recorded: list[_Recorder] = []
-
-    def make(**options: Any) -> _Recorder:
-        recorded.append(_Recorder(part.spec.make(**options)))
-        return recorded[-1]
-
-    act = with_noise(part.act(seeds), part.noise, seeds, part.spec)
-    play(dataclasses.replace(part.spec, make=make), act, seeds, on_step)
-    for episode in recorded:
-        writer.add_episode(part.spec.id, *episode.arrays(), quality=part.quality)
+    record = Record(on_step)
+    play(part.spec, with_noise(part.act(seeds), part.noise, seeds, part.spec), seeds, record)
+    for episode in record.episodes():
+        writer.add_episode(part.spec.id, *episode, quality=part.quality)
 
 
 def with_noise(act: Act, noise: float, seeds: Sequence[int], spec: TaskSpec) -> Act:
@@ -114,41 +106,42 @@ def with_noise(act: Act, noise: float, seeds: Sequence[int], spec: TaskSpec) -> 
     return noisy if noise else act
 
 
-class _Recorder:
-    """An environment of a task that keeps one episode."""
+class Record:
+    """Keeps E episodes of a task that run side by side; to be called after their resets, and after each step."""
 
-    def __init__(self, env: Any) -> None:
-        self._env = env
-        self._observations: list[np.ndarray] = []
-        self._actions: list[np.ndarray] = []
-        self._rewards: list[float] = []
-        self._terminated = False
+    def __init__(self, on_step: Callable[[], None]) -> None:
+        self._on_step = on_step
+        self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._ends: tuple[np.ndarray, np.ndarray]
 
-    def reset(self, **options: Any) -> tuple[np.ndarray, dict]:
-        observation, info = self._env.reset(**options)
-        self._observations.append(np.array(observation))
-        return observation, info
+    def __call__(
+        self,
+        observations: np.ndarray,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        terminated: np.ndarray,
+        lengths: np.ndarray,
+    ) -> None:
+        """Observations [E, o], the actions [E, a] that led to them, their rewards [E], whether the episodes were
+        terminated, bool [E], and the steps that they have, [E]. Of episodes that have ended the first three do not
+        count, and at the resets the observations alone do."""
+        if self._steps:
+            self._on_step()
+        self._steps.append((observations.copy(), actions.copy(), rewards.copy()))
+        self._ends = (terminated.copy(), lengths.copy())
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
-        self._actions.append(np.array(action))
-        observation, reward, self._terminated, truncated, info = self._env.step(action)
-        self._observations.append(np.array(observation))
-        self._rewards.append(float(reward))
-        return observation, reward, self._terminated, truncated, info
-
-    def close(self) -> None:
-        self._env.close()
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Observations, actions, rewards and terminations of the episode."""
-        ends = np.zeros(len(self._rewards), bool)
-        ends[-1:] = self._terminated
-        return np.stack(self._observations), np.stack(self._actions), np.array(self._rewards, np.float32), ends
+    def episodes(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """Observations, actions, rewards and terminations of each episode."""
+        observations, actions, rewards = (np.stack(part) for part in zip(*self._steps, strict=True))
+        for e, (terminated, length) in enumerate(zip(*self._ends, strict=True)):
+            taken, ends = slice(1, length + 1), np.zeros(length, bool)
+            ends[-1:] = terminated
+            yield observations[: length + 1, e], actions[taken, e], rewards[taken, e].astype(np.float32), ends
 
 
 def _origin(part: Part, seed: int, first: int) -> Origin:
     found = {}
-    for name in _SIMULATORS:
+    for name in (*_SIMULATORS, *part.spec.packages):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return Origin(part.policy, part.noise, seed, first, part.episodes, part.quality, found)

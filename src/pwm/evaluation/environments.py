@@ -20,9 +20,11 @@ _ALIGNMENT = 64
 _FIELDS = (
     ("observations", np.float32),
     ("actions", np.float32),
+    ("rewards", np.float64),
     ("returns", np.float64),
     ("lengths", np.int64),
     ("running", np.bool_),
+    ("terminated", np.bool_),
     ("success", np.float64),
     ("success_any", np.float64),
 )
@@ -33,9 +35,11 @@ class Table:
 
     Attributes:
         observations, actions: float32 [N, E, O] and [N, E, A], padded at the end.
+        rewards: float64 [N, E], of the last step.
         returns: float64 [N, E], sum of the rewards so far.
         lengths: int64 [N, E], agent steps so far.
         running: bool [N, E], false once the episode has ended.
+        terminated: bool [N, E], whether it ended by something other than its length.
         success, success_any: float64 [N, E], `info["success"]` of the last step and at any step; NaN if not reported.
 
     `buffer` has at least `Table.size(N * E, O, A)` bytes; none makes one. Its content is taken as it is.
@@ -43,9 +47,11 @@ class Table:
 
     observations: np.ndarray
     actions: np.ndarray
+    rewards: np.ndarray
     returns: np.ndarray
     lengths: np.ndarray
     running: np.ndarray
+    terminated: np.ndarray
     success: np.ndarray
     success_any: np.ndarray
 
@@ -126,12 +132,14 @@ class Environments:
             own = table.actions[index][: self._spec(index).action_dim].copy()
             try:
                 observation, reward, terminated, truncated, info = env.step(own)
+                table.rewards[index] = reward
                 table.returns[index] += reward
                 success = float(info["success"]) if "success" in info else None
             except Exception as error:
                 raise self._failure(index, f"failed at step {table.lengths[index]}", error) from error
             self._put(index, observation)
             table.lengths[index] += 1
+            table.terminated[index] = terminated
             table.running[index] = not (terminated or truncated)
             if success is not None:
                 table.success[index] = success

@@ -94,6 +94,13 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
     return [int(x) for x in np.random.SeedSequence(seed).generate_state(episodes)]
 
 
+def choose_workers(asked: int | None, agent_steps: int) -> int:
+    """How many processes step the environments: `asked`, or one per core where the work is worth their start."""
+    if asked is not None:
+        return asked
+    return 0 if agent_steps < FEW_STEPS else min(count_cores(), MOST_WORKERS)
+
+
 class _Evaluation:
     """The evaluation under way; `results` is what results.json holds."""
 
@@ -122,9 +129,7 @@ class _Evaluation:
         size = max(1, MAX_ENVIRONMENTS // len(self.seeds))
         groups = [_split(tasks, size), _split(todo, size)]
         steps = sum(self._steps([_spec(x) for x in group]) for kind in groups for group in kind)
-        if workers is None:
-            few = self._agent_steps([*tasks, *(m.spec for m in todo)]) < FEW_STEPS
-            workers = 0 if few else min(count_cores(), MOST_WORKERS)
+        workers = choose_workers(workers, self._agent_steps([*tasks, *(m.spec for m in todo)]))
         with (
             self.clock.stage("evaluate"),
             progress("Evaluation", steps) as bar,

@@ -43,6 +43,7 @@ def run_episodes(
     on_step: Callable[[int], None] | None = None,
     observation_dim: int | None = None,
     workers: Workers | None = None,
+    watch: Callable[[Table], None] | None = None,
 ) -> Episodes:
     """Runs episode e of task n with seed `seeds[n, e]`, all of them at the same time.
 
@@ -54,6 +55,7 @@ def run_episodes(
     observation_dim  O; defaults to the largest of the tasks. Pass the policy's width if it is larger.
     workers          the processes that step the environments; none means this one alone. They stay open, except after
                      an error.
+    watch            called with the table after the resets and after each step, for whoever records episodes
 
     An environment sees its own seed and actions only, so with a policy that treats rows separately the result does not
     depend on which episodes run together, nor in which process. Raises PWMError for seeds or actions of the wrong
@@ -68,11 +70,15 @@ def run_episodes(
         try:
             table = pool.begin(specs, seeds, *dims)
             steps = 0
+            if watch is not None:
+                watch(table)
             while table.running.any():
                 actions = _checked_actions(act(table.observations.copy()), specs, table.running, seeds, steps)
                 table.actions[:] = actions[..., : dims[1]]
                 pool.step()
                 steps += 1
+                if watch is not None:
+                    watch(table)
                 if on_step is not None:
                     on_step(steps)
             episodes = _episodes(table, seeds)

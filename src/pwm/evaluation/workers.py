@@ -138,7 +138,7 @@ class Workers:
     def _keep_here(self, task: str, reason: str) -> None:
         if task not in self._here:
             self._here.add(task)
-            print(f"Evaluation: {task} runs in this process alone; a worker process cannot build it ({reason})")
+            print(f"Workers: {task} runs in this process alone; a worker process cannot build it ({reason})")
 
 
 class _Worker:
