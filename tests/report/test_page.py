@@ -128,6 +128,14 @@ def test_a_run_trained_in_the_simulator(tmp_path, quick):
     assert "from data to report" not in page and "1,000,000</dd>" in page and "steps of training per policy" in page
 
 
+def test_a_curve_of_one_point_has_no_from_and_to(tmp_path, quick):
+    run = make_trained_run(tmp_path, seeds=1)
+    assert re.search(r"<figcaption>from [\d.]+ to [\d.]+</figcaption>", page_of(run))
+    first = (run / "metrics.jsonl").read_text().splitlines()[0]
+    (run / "metrics.jsonl").write_text(first + "\n")
+    assert re.search(r"<figcaption>[\d.]+, measured once so far</figcaption>", page_of(run))
+
+
 def test_a_run_of_one_trained_policy(tmp_path, quick):
     """In the singular, and without a scale for all tasks where there is one, which has none."""
     run = make_trained_run(tmp_path, seeds=1)

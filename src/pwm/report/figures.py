@@ -62,7 +62,8 @@ def learning_figures(record: RunRecord, phase: str, key: str, name: str) -> tupl
         curves = [Curve(*seed, light=len(seeds) > 1) for seed in seeds]
         mean = mean_curve(seeds)
         curves += [Curve(*mean)] if len(seeds) > 1 else []
-        change = "from " + " to ".join(number(value, max(map(abs, mean[1]))) for value in (mean[1][0], mean[1][-1]))
+        ends = [number(value, max(map(abs, mean[1]))) for value in (mean[1][0], mean[1][-1])]
+        change = "from " + " to ".join(ends) if len(mean[0]) > 1 else f"{ends[0]}, measured once so far"
         panels.append(figure(task, line_plot(f"{phase}{k}", f"{name} on {task}: {change}", curves), change))
     return panels, any(len(seeds) > 1 for seeds in by_task.values())
 
