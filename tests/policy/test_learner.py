@@ -10,7 +10,7 @@ from pwm.policy.config import PolicyConfig
 from pwm.policy.deployed import act_together, export_policies, find_policies, load_policy
 from pwm.policy.learn import learn
 from pwm.policy.learner import FleetLearner
-from pwm.policy.optimisation import ReturnScale, clip_per_member, linear_decay
+from pwm.policy.optimisation import ReturnScale, linear_decay
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
 
@@ -144,14 +144,6 @@ def test_wrong_observations_are_named(model, store):
         policy.act(np.zeros(3))
     with pytest.raises(PWMError, match="not finite"):
         policy.act(np.array([0.0, np.nan]))
-
-
-def test_clip_per_member():
-    grads = [torch.tensor([[3.0, 0.0], [0.3, 0.0]]), torch.tensor([[[4.0]], [[0.4]]])]
-    norms = clip_per_member(grads, 2, 1.0)
-    torch.testing.assert_close(norms, torch.tensor([5.0, 0.5]))
-    torch.testing.assert_close(grads[0], torch.tensor([[0.6, 0.0], [0.3, 0.0]]), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(grads[1], torch.tensor([[[0.8]], [[0.4]]]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["cumulative", "exponential"])

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         except Exception as error:  # whatever is broken here is what the doctor was called for
             healthy = False
             print(f"{name:<12} does not work: {' '.join(str(error).split()) or type(error).__name__}")
+    print(f"{'kernels':<12} {compiled()}")
     print(f"{'rendering':<12} {rendering()}")
     print("all that is needed works" if healthy else "something needed does not work: see above")
     return 0 if healthy else 1
@@ -83,6 +84,14 @@ def products() -> str:
         seconds = _seconds(lambda x=x: (x @ x)[0, 0].item())
         rates.append(f"{2e-9 * size**3 / seconds:,.0f} GFLOP/s on {name}")
     return f"matrix products of float32: {', '.join(rates)}"
+
+
+def compiled() -> str:
+    """Whether the compiled kernels are there; all works without them, at about half the speed."""
+    from pwm.nn.native import why_not
+
+    reason = why_not()
+    return f"none, training on the CPU takes longer: {reason}" if reason else "compiled for this processor"
 
 
 def data() -> str:

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pwm.nn.activations import mish, mish_and_slope
-from pwm.nn.products import SharedWeights, product
-
-_EPS = 1e-5  # PyTorch's own for LayerNorm
+from pwm.nn.forms import form_for
+from pwm.nn.products import Gathered, lowered, product
 
 
 class FleetMLP(nn.Module):
@@ -36,6 +34,11 @@ class FleetMLP(nn.Module):
         self.gains = nn.ParameterList(torch.ones(members, 1, b) for _, b in pairs[:-1])
         self.shifts = nn.ParameterList(torch.zeros(members, 1, b) for _, b in pairs[:-1])
 
+    def listed(self) -> tuple[Tensor, ...]:
+        """Weights, biases, gains and shifts; many times faster than going through `nn.ParameterList`."""
+        lists = (self.weights, self.biases, self.gains, self.shifts)
+        return tuple(parameter for part in lists for parameter in part._parameters.values())
+
     def share(self) -> SharedFleet:
         """The parameters for calls between which they do not change, as in the steps of a rollout."""
         return SharedFleet(self)
@@ -48,10 +51,10 @@ class FleetMLP(nn.Module):
             shared: what `share` returned, for calls that come in numbers.
         """
         shared = shared or self.share()
-        inputs = (x, *shared.weights.handles, *shared.biases)
+        inputs = (x, *shared.handles, *shared.biases)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
             return _Fleet.apply(shared, *inputs)
-        return _forward(x, shared.weights.factors, shared.biases, shared.units)
+        return _forward(shared, x)
 
     @torch.no_grad()
     def init_orthogonal(self, member: int, gain: float, output_gain: float, generator: torch.Generator) -> None:
@@ -64,50 +67,99 @@ class FleetMLP(nn.Module):
 
 
 class SharedFleet:
-    """A fleet's parameters, gain and shift of each LayerNorm taken into the layer that follows it.
+    """A fleet's parameters for calls between which they do not change, with gain and shift of each LayerNorm taken into
+    the layer that follows it (`plain.fold`).
 
-    `(n * gain + shift) W + b = n (gain * W) + (shift W + b)`: the right side touches weights where the left one
-    touches every row, forward and backward.
+    Attributes:
+        factors: the folded weights in the number format that they are multiplied in, without graph.
+        biases: the folded biases.
+        handles: what a call names to autograd as its weights; their gradient stays None.
+        gathered: where a call's backward pass puts its share of the gradient of each folded weight.
+        form: the arithmetic between the products (`nn/forms.py`).
     """
 
     def __init__(self, net: FleetMLP) -> None:
-        weights, biases = [net.weights[0]], [net.biases[0]]
-        for weight, bias, gain, shift in zip(net.weights[1:], net.biases[1:], net.gains, net.shifts, strict=True):
-            weights.append(gain.mT * weight)
-            biases.append(bias + (shift.mT * weight).sum(dim=1, keepdim=True))  # a product of one row is slow
-        self.weights = SharedWeights(weights, [*(net.precision for _ in net.gains), "float32"])
-        self.biases = biases
-        self.units = [(torch.ones_like(gain[0, 0]), torch.zeros_like(gain[0, 0])) for gain in net.gains]
-        """gain 1 and shift 0 of each LayerNorm, which is slower without any"""
-
-
-def _forward(
-    x: Tensor,
-    factors: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    units: Sequence[tuple[Tensor, Tensor]],
-    saved: list[Tensor] | None = None,
-) -> Tensor:
-    """The networks without a graph. For each layer `saved` receives its input and, for all but the last, the slope of
-    Mish and the input, mean and inverse deviation of LayerNorm."""
-    for i, (weight, bias) in enumerate(zip(factors, biases, strict=True)):
-        x = x.to(weight.dtype)
-        if x.shape[0] != weight.shape[0]:
-            x = x.repeat_interleave(weight.shape[0] // x.shape[0], dim=0)
-        if saved is not None:
-            saved.append(x)
-        x = product(x, weight) + bias
-        if i == len(factors) - 1:
-            break
-        ones, zeros = units[i]
-        if saved is None:
-            x = torch.native_layer_norm(mish(x), x.shape[-1:], ones, zeros, _EPS)[0]
+        precisions = [net.precision] * (len(net.weights) - 1) + ["float32"]
+        parameters = net.listed()
+        weights = _split(parameters)[0]
+        self.gathered = [Gathered(weight) for weight in weights]
+        self.factors: list[Tensor] = []
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
+            outputs = _Fold.apply(self, precisions, *parameters)
+            self.handles, self.biases = outputs[: len(weights)], outputs[len(weights) :]
         else:
-            x, slope = mish_and_slope(x)
-            normed, mean, deviation = torch.native_layer_norm(x, x.shape[-1:], ones, zeros, _EPS)
-            saved += [slope, x, mean, deviation]
-            x = normed
-    return x
+            self.handles = tuple(weight.detach() for weight in weights)
+            self.biases = self.fold(precisions, parameters)
+
+    @torch.no_grad()
+    def fold(self, precisions: Sequence[str], parameters: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Make `factors` of a fleet's parameters; returns the folded biases."""
+        (first, *weights), (bias, *biases), gains, shifts = _split(parameters)
+        self.form = form_for((bias, *biases))
+        self.factors = [lowered(first.detach(), precisions[0])]
+        folded = [bias.detach().view_as(bias)]
+        for precision, *layer in zip(precisions[1:], weights, biases, gains, shifts, strict=True):
+            dtype = torch.bfloat16 if precision == "bfloat16" else first.dtype
+            factor, bias = self.form.fold(*(tensor.detach() for tensor in layer), dtype)
+            self.factors.append(factor)
+            folded.append(bias)
+        return tuple(folded)
+
+
+def _split(parameters: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
+    """Weights, biases, gains and shifts; there is one of the latter two less."""
+    layers = (len(parameters) + 2) // 4
+    ends = layers, 2 * layers, 3 * layers - 1
+    return parameters[: ends[0]], parameters[ends[0] : ends[1]], parameters[ends[1] : ends[2]], parameters[ends[2] :]
+
+
+class _Fold(torch.autograd.Function):
+    """`SharedFleet.fold`. Its backward pass comes after those of all calls, which left their share in `gathered`."""
+
+    @staticmethod
+    def forward(ctx, shared: SharedFleet, precisions: Sequence[str], *parameters: Tensor) -> tuple[Tensor, ...]:
+        folded = shared.fold(precisions, parameters)
+        weights, _, gains, shifts = _split(parameters)
+        ctx.form, ctx.gathered = shared.form, shared.gathered
+        ctx.save_for_backward(*weights[1:], *gains, *shifts)
+        ctx.set_materialize_grads(False)
+        return *(weight.view_as(weight) for weight in weights), *folded
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        first, *rest = (gathered.take() for gathered in ctx.gathered)
+        to_biases = list(grads[len(ctx.gathered) :])
+        n = len(rest)
+        weights, gains, shifts = (ctx.saved_tensors[i * n : (i + 1) * n] for i in range(3))
+        to_weights = [None if first is None else first.to(ctx.gathered[0].dtype)]
+        to_gains: list[Tensor | None] = []
+        to_shifts: list[Tensor | None] = []
+        for grad, to_bias, weight, gain, shift in zip(rest, to_biases[1:], weights, gains, shifts, strict=True):
+            found = (None, None, None)
+            if grad is not None and to_bias is not None:
+                found = ctx.form.fold_backward(grad, to_bias, weight, gain, shift)
+            for kind, value in zip((to_weights, to_gains, to_shifts), found, strict=True):
+                kind.append(value)
+        return None, None, *to_weights, *to_biases, *to_gains, *to_shifts
+
+
+def _forward(shared: SharedFleet, x: Tensor, inputs: list | None = None, kept: list | None = None) -> Tensor:
+    """The networks without a graph. `inputs` receives the input of each layer, `kept` what its backward pass needs."""
+    factors, last = shared.factors, len(shared.factors) - 1
+    x = x.to(factors[0].dtype)
+    if x.shape[0] != factors[0].shape[0]:
+        x = x.repeat_interleave(factors[0].shape[0] // x.shape[0], dim=0)
+    for i, (weight, bias) in enumerate(zip(factors, shared.biases, strict=True)):
+        if inputs is not None:
+            inputs.append(x)
+        x = product(x, weight)
+        if i == last:
+            return x + bias
+        x, needed = shared.form.mish_norm(x, bias, factors[i + 1].dtype, keep=kept is not None)
+        if kept is not None:
+            kept.append(needed)
+    raise AssertionError("a network has layers")
 
 
 class _Fleet(torch.autograd.Function):
@@ -115,35 +167,36 @@ class _Fleet(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, shared: SharedFleet, x: Tensor, *parameters: Tensor) -> Tensor:
-        saved: list[Tensor] = []
-        weights = shared.weights
-        biases = parameters[len(weights.factors) :]
-        out = _forward(x, weights.factors, biases, shared.units, saved)
-        ctx.gathered, ctx.groups = weights.gathered, x.shape[0]
-        ctx.save_for_backward(*weights.factors, *saved)
+        inputs: list[Tensor] = []
+        kept: list[tuple[Tensor, ...]] = []
+        layers = len(shared.factors)
+        out = _forward(shared, x, inputs, kept)
+        needed = ctx.needs_input_grad[2 : 2 + layers]
+        inputs = [x if wanted else None for x, wanted in zip(inputs, needed, strict=True)]
+        ctx.form, ctx.gathered, ctx.groups = shared.form, shared.gathered, x.shape[0]
+        ctx.sizes = [len(part) for part in kept]
+        ctx.save_for_backward(*shared.factors, *inputs, *(tensor for part in kept for tensor in part))
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         layers = len(ctx.gathered)
-        factors, kept = ctx.saved_tensors[:layers], list(ctx.saved_tensors[layers:])
+        saved = list(ctx.saved_tensors)
+        factors, inputs, kept = saved[:layers], saved[layers : 2 * layers], saved[2 * layers :]
         x_needed, *needed = ctx.needs_input_grad[1:]
         to_biases: list[Tensor | None] = [None] * layers
+        low = grad
         for i in reversed(range(layers)):
-            if i < layers - 1:
-                *_, slope, x, mean, deviation = kept
-                grad, _, _ = torch.ops.aten.native_layer_norm_backward(
-                    grad, x, x.shape[-1:], mean, deviation, None, None, [True, False, False]
-                )
-                grad.mul_(slope)
-                del kept[-4:]
-            if needed[layers + i]:
-                to_biases[i] = grad.sum(dim=1, keepdim=True)
-            x, low = kept.pop(), grad.to(factors[i].dtype)
+            if i == layers - 1:
+                to_biases[i] = grad.sum(dim=1, keepdim=True) if needed[layers + i] else None
+            else:
+                mine = kept[-ctx.sizes[i] :]
+                del kept[-ctx.sizes[i] :]
+                low, to_biases[i] = ctx.form.mish_norm_backward(low, mine, factors[i].dtype, needed[layers + i])
             if needed[i]:
-                ctx.gathered[i].add(x, low)
+                ctx.gathered[i].add(inputs[i], low)
             if i or x_needed:
-                grad = product(low, factors[i].mT).to(grad.dtype)
-        to_x = grad.unflatten(0, (ctx.groups, -1)).sum(dim=1) if x_needed else None
+                low = product(low, factors[i].mT)
+        to_x = low.to(grad.dtype).unflatten(0, (ctx.groups, -1)).sum(dim=1) if x_needed else None
         return None, to_x, *([None] * layers), *to_biases

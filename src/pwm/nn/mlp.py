@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwm.nn.activations import mish, mish_and_slope, simnorm, simnorm_backward
+from pwm.nn.forms import form_for
+from pwm.nn.plain import EPS
 from pwm.nn.products import SharedWeights, product
-
-_EPS = 1e-5  # PyTorch's own for LayerNorm
 
 
 class ConditionedMLP(nn.Module):
@@ -38,7 +37,7 @@ class ConditionedMLP(nn.Module):
         self.precision = "float32"
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         normed = widths[1:] if simnorm_group else widths[1:-1]
-        self.norms = nn.ModuleList(nn.LayerNorm(width, _EPS) for width in normed)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, EPS) for width in normed)
 
     def context(self, embedding: Tensor) -> Tensor:
         """The first layer's share [..., hidden[0]] of task embeddings [..., task_dim], bias included."""
@@ -77,29 +76,23 @@ def _forward(
     gains: Sequence[Tensor],
     shifts: Sequence[Tensor],
     group: int | None,
-    saved: list[Tensor] | None = None,
+    inputs: list | None = None,
+    kept: list | None = None,
 ) -> Tensor:
-    """The perceptron without a graph. For each layer `saved` receives its input and, where they exist, the input, mean
-    and inverse deviation of its LayerNorm, and the slope of Mish or the output of SimNorm."""
-    last = len(factors) - 1
+    """The perceptron without a graph; `inputs` receives every layer's input, `kept` what its backward pass needs."""
+    form, last = form_for(biases), len(factors) - 1
+    x = x.to(factors[0].dtype)
     for i, (weight, bias) in enumerate(zip(factors, biases, strict=True)):
-        x = x.to(weight.dtype)
-        if saved is not None:
-            saved.append(x)
-        x = product(x.reshape(-1, x.shape[-1]), weight.T).view(*x.shape[:-1], -1) + bias
+        if inputs is not None:
+            inputs.append(x)
+        x = product(x.reshape(-1, x.shape[-1]), weight.T).view(*x.shape[:-1], -1)
         if i == last and not group:
-            break
-        normed, mean, deviation = torch.native_layer_norm(x, x.shape[-1:], gains[i], shifts[i], _EPS)
-        if saved is None:
-            x = mish(normed) if i < last else simnorm(normed, group)
-            continue
-        saved += [x, mean, deviation]
-        if i < last:
-            x, slope = mish_and_slope(normed)
-            saved.append(slope)
-        else:
-            x = simnorm(normed, group)
-            saved.append(x)
+            return x + bias
+        dtype = factors[i + 1].dtype if i < last else bias.dtype
+        wide = group if i == last else None
+        x, needed = form.norm_act(x, bias, gains[i], shifts[i], wide, dtype, keep=kept is not None)
+        if kept is not None:
+            kept.append(needed)
     return x
 
 
@@ -111,49 +104,47 @@ class _Perceptron(torch.autograd.Function):
         layers = len(shared.factors)
         biases, norms = parameters[layers : 2 * layers - 1], parameters[2 * layers - 1 :]
         gains, shifts = norms[: len(norms) // 2], norms[len(norms) // 2 :]
-        saved: list[Tensor] = []
-        out = _forward(x, shared.factors, [context, *biases], gains, shifts, group, saved)
-        ctx.group, ctx.layers, ctx.gathered, ctx.context_shape = group, layers, shared.gathered, context.shape
-        ctx.save_for_backward(*shared.factors, *gains, *shifts, *saved)
+        inputs: list[Tensor] = []
+        kept: list[tuple[Tensor, ...]] = []
+        out = _forward(x, shared.factors, [context, *biases], gains, shifts, group, inputs, kept)
+        needed = ctx.needs_input_grad[4 : 4 + layers]
+        inputs = [x if wanted else None for x, wanted in zip(inputs, needed, strict=True)]
+        ctx.form, ctx.gathered, ctx.group = form_for([context, *biases]), shared.gathered, group
+        ctx.bias_shapes = [context.shape, *(bias.shape for bias in biases)]
+        ctx.sizes = [len(part) for part in kept]
+        ctx.save_for_backward(*shared.factors, *inputs, *(tensor for part in kept for tensor in part))
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        layers, group = ctx.layers, ctx.group
-        normed = layers if group else layers - 1
-        kept = list(ctx.saved_tensors)
-        factors, gains, shifts = (
-            kept[a:b] for a, b in ((0, layers), (layers, layers + normed), (layers + normed, layers + 2 * normed))
-        )
-        kept = kept[layers + 2 * normed :]
+        layers, normed, dtype = len(ctx.gathered), len(ctx.sizes), grad.dtype
+        saved = list(ctx.saved_tensors)
+        factors, inputs, kept = saved[:layers], saved[layers : 2 * layers], saved[2 * layers :]
         x_needed, context_needed, *needed = ctx.needs_input_grad[2:]
-        weights_needed, biases_needed, gains_needed = (
-            needed[:layers],
-            [context_needed, *needed[layers : 2 * layers - 1]],
-            needed[2 * layers - 1 :],
-        )
+        weights_needed, norms_needed = needed[:layers], needed[2 * layers - 1 :]
+        biases_needed = [context_needed, *needed[layers : 2 * layers - 1]]
         to_biases, to_gains, to_shifts = [None] * layers, [None] * normed, [None] * normed
         for i in reversed(range(layers)):
+            shape = ctx.bias_shapes[i] if biases_needed[i] else None
             if i < normed:
-                *_, x, mean, deviation, slope = kept
-                grad = grad * slope if i < layers - 1 else simnorm_backward(grad, slope, group)
-                wanted = [True, gains_needed[i], gains_needed[i]]
-                grad, to_gains[i], to_shifts[i] = torch.ops.aten.native_layer_norm_backward(
-                    grad, x, x.shape[-1:], mean, deviation, gains[i], shifts[i], wanted
+                mine = kept[-ctx.sizes[i] :]
+                del kept[-ctx.sizes[i] :]
+                group = ctx.group if i == layers - 1 else None
+                low, to_biases[i], to_gains[i], to_shifts[i] = ctx.form.norm_act_backward(
+                    grad, mine, group, factors[i].dtype, shape, norms_needed[i]
                 )
-                del kept[-4:]
-            if biases_needed[i]:
-                to_biases[i] = grad.flatten(0, -2).sum(dim=0) if i else grad.sum_to_size(ctx.context_shape)
-            x = kept.pop().flatten(0, -2)
-            low = grad.to(factors[i].dtype).flatten(0, -2)
+            else:
+                to_biases[i] = grad.sum_to_size(shape) if shape is not None else None
+                low = grad.to(factors[i].dtype)
             if weights_needed[i]:
-                ctx.gathered[i].add(low, x)
+                ctx.gathered[i].add(low.flatten(0, -2), inputs[i].flatten(0, -2))
             if i or x_needed:
-                grad = product(low, factors[i]).to(grad.dtype).unflatten(0, grad.shape[:-1])
+                grad = product(low.flatten(0, -2), factors[i]).unflatten(0, low.shape[:-1])
         to_context, *to_biases = to_biases
         to_weights = [None] * layers
-        return None, None, grad if x_needed else None, to_context, *to_weights, *to_biases, *to_gains, *to_shifts
+        to_x = grad.to(dtype) if x_needed else None
+        return None, None, to_x, to_context, *to_weights, *to_biases, *to_gains, *to_shifts
 
 
 @torch.no_grad()

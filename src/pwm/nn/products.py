@@ -53,15 +53,15 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
     bfloat16 products are summed in float32 and rounded at the end.
     """
-    if a.ndim == 3 and b.shape[-1] == 1 and a.numel() >= _LONG:
+    columns = b.shape[-1]
+    if columns == 1 and a.ndim == 3 and a.numel() >= _LONG:
         return (a * b.mT).sum(dim=-1, keepdim=True) if a.stride(-1) == 1 else (a.mT * b).sum(dim=1).unsqueeze(-1)
-    work = a.shape[-2] * a.shape[-1] * b.shape[-1]
-    fast = a.dtype == torch.float32 and work >= _SMALL and a.device.type == "cpu" and has_onednn()
-    if fast and _dense(a) and _dense(b):
+    large = a.dtype == torch.float32 and a.shape[-2] * a.shape[-1] * columns >= _SMALL
+    if large and a.device.type == "cpu" and has_onednn() and _dense(a) and _dense(b):
         if a.ndim == 2:
             return torch.ops.mkldnn._linear_pointwise(a, b.T, None, "none", [], "")
         return torch.stack([torch.ops.mkldnn._linear_pointwise(x, y.T, None, "none", [], "") for x, y in zip(a, b)])
-    return a @ b
+    return torch.mm(a, b) if a.ndim == 2 else torch.bmm(a, b)
 
 
 def _dense(x: Tensor) -> bool:
@@ -74,7 +74,7 @@ def lowered(x: Tensor, precision: str) -> Tensor:
     return x.to(torch.bfloat16) if precision == "bfloat16" else x
 
 
-class _Gathered:
+class Gathered:
     """Pairs whose products a^T b sum up to the gradient of one weight: multiplied when there are many rows of them."""
 
     def __init__(self, like: Tensor) -> None:
@@ -92,11 +92,12 @@ class _Gathered:
     def _multiply(self) -> None:
         a, b = (x[0] if len(x) == 1 else torch.cat(x, dim=-2) for x in zip(*self.pairs, strict=True))
         part = product(a.mT, b)
-        self.total = part.to(self.dtype) if self.total is None else self.total.add_(part)
+        self.total = part if self.total is None else self.total.to(self.dtype).add_(part)
         self.pairs, self.rows = [], 0
 
     def take(self) -> Tensor | None:
-        """The sum, after which all is forgotten; None where nothing came."""
+        """The sum, after which all is forgotten, in the products' number format where one product was enough; None
+        where nothing came."""
         if self.pairs:
             self._multiply()
         total, self.total = self.total, None
@@ -107,7 +108,7 @@ class _Share(torch.autograd.Function):
     """Hands weights out to many calls. Its backward pass comes after theirs and gives what they left in `gathered`."""
 
     @staticmethod
-    def forward(ctx, gathered: list[_Gathered], *weights: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx, gathered: list[Gathered], *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.gathered = gathered
         ctx.set_materialize_grads(False)
         return tuple(weight.view_as(weight) for weight in weights)
@@ -115,7 +116,8 @@ class _Share(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *_: None) -> tuple[Tensor | None, ...]:
-        return None, *(gathered.take() for gathered in ctx.gathered)
+        totals = [(gathered.take(), gathered.dtype) for gathered in ctx.gathered]
+        return None, *(None if total is None else total.to(dtype) for total, dtype in totals)
 
 
 class SharedWeights:
@@ -136,7 +138,7 @@ class SharedWeights:
             lowered(weight.detach(), precision).contiguous()
             for weight, precision in zip(weights, precisions, strict=True)
         ]
-        self.gathered = [_Gathered(weight) for weight in weights]
+        self.gathered = [Gathered(weight) for weight in weights]
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
             self.handles = _Share.apply(self.gathered, *weights)
         else:

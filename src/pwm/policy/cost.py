@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from pwm.data.store import EpisodeStore
+from pwm.nn.forms import rehearsal
 from pwm.policy.config import PolicyConfig
 from pwm.policy.learner import FleetLearner
 from pwm.runtime.estimate import Estimate, Point, at, describe, largest, timed
@@ -77,7 +78,8 @@ def _bytes_of_one_and_two(
 ) -> list[Point]:
     blank = deepcopy(model).to("meta")
     task = members[0][0]
-    return [(n, _rehearse(blank, store, [(task, seed) for seed in range(n)], config)) for n in (1, 2)]
+    with rehearsal(model.embedding.device):
+        return [(n, _rehearse(blank, store, [(task, seed) for seed in range(n)], config)) for n in (1, 2)]
 
 
 def _rehearse(model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig) -> int:

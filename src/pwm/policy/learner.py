@@ -11,13 +11,14 @@ from torch import Tensor
 
 from pwm.data.starts import StartSource, rank_weights
 from pwm.data.store import EpisodeStore
+from pwm.nn.adam import clipped_step
 from pwm.nn.products import lowered, resolve_precision, set_precision
 from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
 from pwm.policy.imagination import Rollout
 from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_loss, critic_targets
-from pwm.policy.optimisation import ReturnScale, average_into, clip_per_member, linear_decay
+from pwm.policy.optimisation import ReturnScale, average_into, linear_decay
 from pwm.runtime import random
 from pwm.runtime.captured import CapturedStep, adam, set_rate
 from pwm.runtime.checkpoint import (
@@ -228,11 +229,7 @@ class FleetLearner:
         """
         parameters = optimiser.param_groups[0]["params"]
         grads = torch.autograd.grad(loss.sum(), parameters, materialize_grads=unused)
-        norms = clip_per_member(grads, self.members, max_norm)
-        for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = grad
-        optimiser.step()
-        return norms
+        return clipped_step(optimiser, grads, self.members, max_norm)
 
 
 def fleet_description(

@@ -1,32 +1,11 @@
-"""Optimiser pieces for fleets: per-member gradient clipping, learning-rate decay, parameter averages."""
+"""Optimiser pieces for fleets: learning-rate decay, parameter averages, running scale of returns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-
-
-@torch.no_grad()
-def clip_per_member(grads: Sequence[Tensor], members: int, max_norm: float) -> Tensor:
-    """Scale each member's gradient to `max_norm` where it is longer; other members do not matter.
-
-    Args:
-        grads: gradients whose leading axis is [members * k] for some k; changed in place.
-        members: number of members.
-        max_norm: bound on the Euclidean norm over all of a member's entries.
-
-    Returns:
-        The norms before clipping [members].
-    """
-    flat = [grad.view(members, -1) for grad in grads]
-    squares = torch.stack([torch.linalg.vector_norm(grad, dim=1) for grad in flat])
-    norms = torch.linalg.vector_norm(squares, dim=0)
-    factor = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-    for grad in flat:
-        grad.mul_(factor[:, None])
-    return norms
 
 
 def linear_decay(start: float, end: float, step: int, total: int) -> float:

@@ -62,6 +62,7 @@ def record_step(
     data: Mapping[str, Any] | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
     packages: Iterable[str] = (),
+    parts: Mapping[str, str] | None = None,
 ) -> None:
     """Merge one step into run.json; what earlier steps wrote and this one does not mention stays.
 
@@ -71,6 +72,7 @@ def record_step(
         command: how to do the step again; "command" joins those of all steps.
         seed, data, tasks: replace the run's own where given.
         packages: what the step uses besides the packages that are always named, for "versions".
+        parts: more entries of "versions", of what is no package.
     """
     record = read_run_file(run)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -80,7 +82,7 @@ def record_step(
     record |= {
         "command": " && ".join(dict.fromkeys(commands.values())),
         "commands": commands,
-        "versions": record.get("versions", {}) | {"pwm": __version__} | versions(packages),
+        "versions": record.get("versions", {}) | {"pwm": __version__} | versions(packages) | dict(parts or {}),
         "machine": machine(),
         "config": record.get("config", {}) | to_dict(dict(settings)),
     }

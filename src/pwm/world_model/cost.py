@@ -10,6 +10,7 @@ import torch
 
 from pwm.data.sampler import SliceBatch, SliceSampler
 from pwm.data.store import EpisodeStore
+from pwm.nn.forms import rehearsal
 from pwm.nn.products import resolve_precision, set_precision
 from pwm.runtime.estimate import Estimate, at, describe, timed
 from pwm.runtime.memory import LiveTensors
@@ -69,7 +70,7 @@ def pretrain_bytes(
             torch.empty(slices, dtype=torch.int64),
         )
     set_precision(rehearsed, resolve_precision(config.precision, device))
-    with LiveTensors() as live:
+    with rehearsal(device), LiveTensors() as live:
         backward(rehearsed, batch, config)
     return live.peak + 3 * sum(4 * p.numel() for p in rehearsed.parameters())
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pwm.data.sampler import SliceBatch, SliceSampler, split_episodes
 from pwm.data.store import EpisodeStore
+from pwm.nn.adam import clipped_step
 from pwm.nn.products import resolve_precision, set_precision
 from pwm.runtime.captured import CapturedStep, adam, set_rate
 from pwm.runtime.checkpoint import (
@@ -106,8 +107,8 @@ class Pretrainer:
     def step(self, _: str, *batch: Tensor) -> dict[str, Tensor]:
         """One gradient step on the parts of a `SliceBatch`; what a CUDA graph records, so nothing in here may wait."""
         losses = backward(self.model, SliceBatch(*batch), self.config)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_norm)
-        self.optimiser.step()
+        grads = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
+        (norm,) = clipped_step(self.optimiser, grads, 1, self.config.grad_norm)
         self.model.project_embedding()
         return losses | {"grad_norm": norm}
 

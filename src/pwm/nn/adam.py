@@ -1,0 +1,83 @@
+"""Gradient clipping and Adam (Kingma and Ba 2015) in one pass over memory, for fleets and for single networks."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pwm.nn.native import kernels
+from pwm.nn.native.layers import threads_for
+
+
+@torch.no_grad()
+def clip_per_member(grads: Sequence[Tensor], members: int, max_norm: float) -> Tensor:
+    """Scale each member's gradient to `max_norm` where it is longer; other members do not matter.
+
+    Args:
+        grads: gradients whose leading axis is [members * k] for some k; changed in place.
+        members: number of members.
+        max_norm: bound on the Euclidean norm over all of a member's entries.
+
+    Returns:
+        The norms before clipping [members].
+    """
+    flat = [grad.view(members, -1) for grad in grads]
+    squares = torch.stack([torch.linalg.vector_norm(grad, dim=1) for grad in flat])
+    norms = torch.linalg.vector_norm(squares, dim=0)
+    factor = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    for grad in flat:
+        grad.mul_(factor[:, None])
+    return norms
+
+
+@torch.no_grad()
+def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor], members: int, max_norm: float) -> Tensor:
+    """Clip each member's gradient (`clip_per_member`) and let the optimiser step; returns the norms before [members].
+
+    No parameter keeps a gradient.
+
+    Args:
+        optimiser: Adam without weight decay; its state stays the one that PyTorch's own step keeps.
+        grads: one for each of its parameters, in their order.
+    """
+    rates = [(p, group["lr"]) for group in optimiser.param_groups for p in group["params"]]
+    parameters = [p for p, _ in rates]
+    tensors = (*parameters, *grads)
+    plain = any(x.device.type != "cpu" or x.dtype != torch.float32 or not x.is_contiguous() for x in tensors)
+    library = None if plain else kernels()
+    if library is None:
+        norms = clip_per_member(grads, members, max_norm)
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad
+        optimiser.step()
+        optimiser.zero_grad()
+        return norms
+    states = [_state(optimiser, p) for p in parameters]
+    count = len(parameters)
+    moments, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+    places = [
+        (ctypes.c_void_p * count)(*(x.data_ptr() for x in column))
+        for column in (parameters, grads, moments, squares, steps)
+    ]
+    norms, scratch = torch.empty(members), torch.empty(count, members, dtype=torch.float64)
+    (beta1, beta2), eps = optimiser.defaults["betas"], optimiser.defaults["eps"]
+    library.clip_adam(
+        count, (ctypes.c_int64 * count)(*(p.numel() // members for p in parameters)), *places[:4],
+        (ctypes.c_float * count)(*(float(rate) for _, rate in rates)), places[4], members, max_norm, beta1, beta2, eps,
+        norms.data_ptr(), scratch.data_ptr(), threads_for(sum(p.numel() for p in parameters)),
+    )  # fmt: skip
+    optimiser.zero_grad()
+    torch.autograd.graph.increment_version(parameters)  # whoever prepared something from the weights must know
+    return norms
+
+
+def _state(optimiser: torch.optim.Adam, parameter: Tensor) -> dict[str, Tensor]:
+    """Adam's counter and moments of a parameter, made as its own first step makes them."""
+    state = optimiser.state[parameter]
+    if not state:
+        state["step"] = torch.zeros(())
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    return state

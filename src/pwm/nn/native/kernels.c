@@ -1,0 +1,274 @@
+/* What stands between the matrix products, one pass over memory for each: bias, Mish, LayerNorm, SimNorm and their
+ * backward passes; LayerNorm's gain and shift taken into the next weights; gradient clipping and Adam.
+ *
+ * Matrices are row-major. Sums over rows go block by block, so that results do not depend on the thread count.
+ */
+#include "lanes.h"
+
+/* ---- Linear -> Mish -> LayerNorm, the fleets' layers ------------------------------------------------------------
+ * x: the product [members * rows, n]; bias [members, n]. `mean`, `inverse` [members * rows] may be null. */
+void mish_norm(const void *x, int x_kind, const float *bias, i64 members, i64 rows, i64 n, void *out, int out_kind,
+               float *mean, float *inverse, int threads) {
+    PARALLEL
+    for (i64 i = 0; i < members * rows; i += TOGETHER) {
+        i64 count = members * rows - i < TOGETHER ? members * rows - i : TOGETHER, wide = VECTORS(n);
+        vf y[TOGETHER * wide], sum[TOGETHER];
+        float m[TOGETHER], v[TOGETHER];
+        for (i64 r = 0; r < count; r++) {
+            const float *b = bias + (i + r) / rows * n;
+            sum[r] = all(0.0f);
+            for (i64 j = 0; j < n; j += LANES) {
+                vf z = mish(load(x, x_kind, (i + r) * n + j, n - j) + load(b, 0, j, n - j));
+                sum[r] += z;
+                y[r * wide + j / LANES] = z;
+            }
+        }
+        for (i64 r = 0; r < count; r++) moments(y + r * wide, sum[r], n, m + r, v + r);
+        for (i64 r = 0; r < count; r++)
+            for (i64 j = 0; j < n; j += LANES)
+                store((y[r * wide + j / LANES] - m[r]) * v[r], out, out_kind, (i + r) * n + j, n - j);
+        if (mean) memcpy(mean + i, m, (size_t)count * 4), memcpy(inverse + i, v, (size_t)count * 4);
+    }
+}
+
+/* g: the gradient at the output; low: the gradient at the product. to_bias [members, n] or null; `share` then has room
+ * for [members * ceil(rows / BLOCK), n]. */
+void mish_norm_backward(const void *g, int g_kind, const void *x, int x_kind, const float *bias, const float *mean,
+                        const float *inverse, i64 members, i64 rows, i64 n, void *low, int low_kind, float *to_bias,
+                        float *share, int threads) {
+    i64 blocks = (rows + BLOCK - 1) / BLOCK;
+    PARALLEL
+    for (i64 block = 0; block < members * blocks; block++) {
+        i64 member = block / blocks, start = block % blocks * BLOCK, end = start + BLOCK < rows ? start + BLOCK : rows;
+        i64 wide = VECTORS(n);
+        const float *b = bias + member * n;
+        vf grad[TOGETHER * wide], normed[TOGETHER * wide], slope[TOGETHER * wide], sums[wide];
+        memset(sums, 0, sizeof sums);
+        for (i64 i = member * rows + start; i < member * rows + end; i += TOGETHER) {
+            i64 count = member * rows + end - i < TOGETHER ? member * rows + end - i : TOGETHER;
+            vf sum[TOGETHER], along[TOGETHER];
+            float a[TOGETHER], c[TOGETHER];
+            for (i64 r = 0; r < count; r++) {
+                sum[r] = along[r] = all(0.0f);
+                for (i64 j = 0; j < n; j += LANES) {
+                    i64 k = r * wide + j / LANES, at = (i + r) * n + j;
+                    vf plain, d = load(g, g_kind, at, n - j);
+                    slope[k] = mish_slope(load(x, x_kind, at, n - j) + load(b, 0, j, n - j), &plain);
+                    normed[k] = plain = (plain - mean[i + r]) * inverse[i + r];
+                    grad[k] = d;
+                    sum[r] += d;
+                    along[r] += d * plain;
+                }
+            }
+            for (i64 r = 0; r < count; r++) a[r] = total(sum[r]) / (float)n, c[r] = total(along[r]) / (float)n;
+            for (i64 r = 0; r < count; r++)
+                for (i64 j = 0; j < n; j += LANES) {
+                    i64 k = r * wide + j / LANES;
+                    vf d = (grad[k] - a[r] - normed[k] * c[r]) * inverse[i + r] * slope[k];
+                    sums[j / LANES] += d;
+                    store(d, low, low_kind, (i + r) * n + j, n - j);
+                }
+        }
+        if (to_bias)
+            for (i64 j = 0; j < n; j += LANES) store(sums[j / LANES], share, 0, block * n + j, n - j);
+    }
+    if (to_bias)
+        for (i64 k = 0; k < members; k++) {
+            memcpy(to_bias + k * n, share + k * blocks * n, (size_t)n * 4);
+            for (i64 b = 1; b < blocks; b++) add(to_bias + k * n, share + (k * blocks + b) * n, n);
+        }
+}
+
+/* ---- Linear -> LayerNorm -> Mish or SimNorm, the world model's layers -------------------------------------------
+ * x: the product [rows, n]; row i takes bias number i / inner % outer of [outer, n]; gain, shift [n]; group: of
+ * SimNorm, or 0 for Mish. */
+void norm_act(const void *x, int x_kind, const float *bias, i64 inner, i64 outer, const float *gain,
+              const float *shift, i64 group, i64 rows, i64 n, void *out, int out_kind, float *mean, float *inverse,
+              int threads) {
+    PARALLEL
+    for (i64 i = 0; i < rows; i += TOGETHER) {
+        i64 count = rows - i < TOGETHER ? rows - i : TOGETHER, wide = VECTORS(n);
+        vf y[TOGETHER * wide], sum[TOGETHER];
+        float m[TOGETHER], v[TOGETHER];
+        for (i64 r = 0; r < count; r++) {
+            const float *b = bias + (i + r) / inner % outer * n;
+            sum[r] = all(0.0f);
+            for (i64 j = 0; j < n; j += LANES) {
+                vf z = load(x, x_kind, (i + r) * n + j, n - j) + load(b, 0, j, n - j);
+                sum[r] += z;
+                y[r * wide + j / LANES] = z;
+            }
+        }
+        for (i64 r = 0; r < count; r++) moments(y + r * wide, sum[r], n, m + r, v + r);
+        for (i64 r = 0; r < count; r++) {
+            vf *z = y + r * wide;
+            for (i64 j = 0; j < n; j += LANES)
+                z[j / LANES] = (z[j / LANES] - m[r]) * v[r] * load(gain, 0, j, n - j) + load(shift, 0, j, n - j);
+            if (group)
+                grouped_softmax((float *)z, n / group, group);
+            else
+                for (i64 k = 0; k < wide; k++) z[k] = mish(z[k]);
+            for (i64 j = 0; j < n; j += LANES) store(z[j / LANES], out, out_kind, (i + r) * n + j, n - j);
+        }
+        if (mean) memcpy(mean + i, m, (size_t)count * 4), memcpy(inverse + i, v, (size_t)count * 4);
+    }
+}
+
+/* to_sums [3, n]: sums over rows for gain, shift and bias, or null; `share` has room for [ceil(rows / BLOCK), 3, n].
+ * to_plain [rows, n]: the gradient at the product in float32, or null. */
+void norm_act_backward(const void *g, int g_kind, const void *x, int x_kind, const float *bias, i64 inner, i64 outer,
+                       const float *gain, const float *shift, i64 group, const float *mean, const float *inverse,
+                       i64 rows, i64 n, void *low, int low_kind, float *to_plain, float *to_sums, float *share,
+                       int threads) {
+    i64 blocks = (rows + BLOCK - 1) / BLOCK;
+    PARALLEL
+    for (i64 block = 0; block < blocks; block++) {
+        i64 end = (block + 1) * BLOCK < rows ? (block + 1) * BLOCK : rows;
+        i64 wide = VECTORS(n);
+        vf grads[TOGETHER * wide], norms[TOGETHER * wide], out[wide], sums[3][wide];
+        memset(sums, 0, sizeof sums);
+        for (i64 i = block * BLOCK; i < end; i += TOGETHER) {
+            i64 count = end - i < TOGETHER ? end - i : TOGETHER;
+            vf sum[TOGETHER], along[TOGETHER];
+            float a[TOGETHER], c[TOGETHER];
+            for (i64 r = 0; r < count; r++) {
+                const float *b = bias + (i + r) / inner % outer * n;
+                float m = mean[i + r], v = inverse[i + r];
+                vf *grad = grads + r * wide, *normed = norms + r * wide;
+                for (i64 j = 0; j < n; j += LANES) {
+                    i64 k = j / LANES, at = (i + r) * n + j;
+                    normed[k] = (load(x, x_kind, at, n - j) + load(b, 0, j, n - j) - m) * v;
+                    out[k] = normed[k] * load(gain, 0, j, n - j) + load(shift, 0, j, n - j);
+                    grad[k] = load(g, g_kind, at, n - j);
+                }
+                if (group) {
+                    grouped_softmax((float *)out, n / group, group);
+                    grouped_softmax_backward((float *)grad, (float *)out, n / group, group);
+                } else
+                    for (i64 k = 0; k < wide; k++) grad[k] *= mish_slope(out[k], out + k);
+                sum[r] = along[r] = all(0.0f);
+                for (i64 j = 0; j < n; j += LANES) {
+                    i64 k = j / LANES;
+                    vf z = normed[k], d = grad[k] * load(gain, 0, j, n - j);
+                    if (to_sums) {
+                        sums[0][k] += grad[k] * z;
+                        sums[1][k] += grad[k];
+                    }
+                    sum[r] += d;
+                    along[r] += d * z;
+                    grad[k] = d;
+                }
+            }
+            for (i64 r = 0; r < count; r++) a[r] = total(sum[r]) / (float)n, c[r] = total(along[r]) / (float)n;
+            for (i64 r = 0; r < count; r++)
+                for (i64 j = 0; j < n; j += LANES) {
+                    i64 k = j / LANES;
+                    vf d = (grads[r * wide + k] - a[r] - norms[r * wide + k] * c[r]) * inverse[i + r];
+                    if (to_sums) sums[2][k] += d;
+                    if (to_plain) store(d, to_plain, 0, (i + r) * n + j, n - j);
+                    store(d, low, low_kind, (i + r) * n + j, n - j);
+                }
+        }
+        if (to_sums)
+            for (i64 s = 0; s < 3; s++)
+                for (i64 j = 0; j < n; j += LANES)
+                    store(sums[s][j / LANES], share, 0, (block * 3 + s) * n + j, n - j);
+    }
+    if (to_sums) {
+        memcpy(to_sums, share, (size_t)n * 12);
+        for (i64 b = 1; b < blocks; b++) add(to_sums, share + b * 3 * n, 3 * n);
+    }
+}
+
+/* ---- LayerNorm's gain and shift taken into the layer that follows: W' = gain W, b' = b + shift W ----------------
+ * weight [members, a, n], gain and shift [members, a], bias [members, n]. */
+void fold(const float *weight, const float *gain, const float *shift, const float *bias, i64 members, i64 a, i64 n,
+          void *to_weight, int kind, float *to_bias, int threads) {
+    PARALLEL
+    for (i64 k = 0; k < members; k++) {
+        vf sum[VECTORS(n)];
+        for (i64 j = 0; j < n; j += LANES) sum[j / LANES] = load(bias, 0, k * n + j, n - j);
+        for (i64 i = k * a; i < (k + 1) * a; i++)
+            for (i64 j = 0; j < n; j += LANES) {
+                vf w = load(weight, 0, i * n + j, n - j);
+                sum[j / LANES] += w * shift[i];
+                store(w * gain[i], to_weight, kind, i * n + j, n - j);
+            }
+        for (i64 j = 0; j < n; j += LANES) store(sum[j / LANES], to_bias, 0, k * n + j, n - j);
+    }
+}
+
+/* The way back: gradients of weight, gain and shift from those of W' and b' (which is also that of b). */
+void fold_backward(const void *g, int g_kind, const float *g_bias, const float *weight, const float *gain,
+                   const float *shift, i64 members, i64 a, i64 n, float *to_weight, float *to_gain, float *to_shift,
+                   int threads) {
+    PARALLEL
+    for (i64 i = 0; i < members * a; i++) {
+        vf along = {0}, down = {0};
+        for (i64 j = 0; j < n; j += LANES) {
+            vf d = load(g, g_kind, i * n + j, n - j), w = load(weight, 0, i * n + j, n - j);
+            vf h = load(g_bias, 0, i / a * n + j, n - j);
+            along += w * d;
+            down += w * h;
+            store(d * gain[i] + h * shift[i], to_weight, 0, i * n + j, n - j);
+        }
+        to_gain[i] = total(along);
+        to_shift[i] = total(down);
+    }
+}
+
+/* ---- Gradient clipping and Adam ----------------------------------------------------------------------------------
+ * `count` tensors whose leading axis is [members * k]: weights p, gradients g, moments m and v; sizes: entries per
+ * member; rates and steps: step size and counter of each tensor. norms [members] receives the norms before clipping; `scratch` has room for
+ * [count, members]. */
+void clip_adam(i64 count, const i64 *sizes, float *const *p, const float *const *g, float *const *m, float *const *v,
+               const float *rates, float *const *steps, i64 members, float max_norm, float beta1, float beta2,
+               float eps, float *norms, double *scratch, int threads) {
+    PARALLEL
+    for (i64 c = 0; c < count * members; c++) {
+        i64 t = c / members, size = sizes[t];
+        const float *x = g[t] + c % members * size;
+        double sum = 0.0;
+        for (i64 from = 0; from < size; from += 4096) {
+            i64 to = from + 4096 < size ? from + 4096 : size, j = from;
+            vf part[4] = {{0}};
+            for (; j + 4 * LANES <= to; j += 4 * LANES)
+                for (int k = 0; k < 4; k++) {
+                    vf y = load(x, 0, j + k * LANES, LANES);
+                    part[k] += y * y;
+                }
+            for (; j < to; j += LANES) {
+                vf y = load(x, 0, j, to - j);
+                part[0] += y * y;
+            }
+            sum += total((part[0] + part[1]) + (part[2] + part[3]));
+        }
+        scratch[c] = sum;
+    }
+    for (i64 k = 0; k < members; k++) {
+        double sum = 0.0;
+        for (i64 t = 0; t < count; t++) sum += scratch[t * members + k];
+        norms[k] = (float)sqrt(sum);
+    }
+    for (i64 t = 0; t < count; t++) {
+        i64 size = sizes[t], chunks = (size + 16383) / 16384;
+        double step = *steps[t] += 1.0f;
+        float scale = (float)(rates[t] / (1.0 - pow(beta1, step)));
+        float root = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
+#pragma omp parallel for num_threads(threads) if (threads > 1 && members * size > 65536) schedule(static)
+        for (i64 c = 0; c < members * chunks; c++) {
+            i64 k = c / chunks, from = c % chunks * 16384, n = size - from < 16384 ? size - from : 16384;
+            i64 at = k * size + from;
+            float *restrict w = p[t] + at, *restrict a = m[t] + at, *restrict b = v[t] + at;
+            const float *restrict x = g[t] + at;
+            float factor = max_norm / (norms[k] + 1e-6f);
+            factor = factor > 1.0f ? 1.0f : factor; /* not-a-number stays one */
+            SIMD for (i64 j = 0; j < n; j++) {
+                float d = x[j] * factor;
+                a[j] += (d - a[j]) * (1.0f - beta1);
+                b[j] = b[j] * beta2 + d * d * (1.0f - beta2);
+                w[j] -= scale * a[j] / (sqrtf(b[j]) * root + eps);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+"""The functions of `nn/plain.py` by compiled kernels: same arguments, results and gradients, one pass over memory each.
+
+For float32 networks on CPUs, whose products come in float32 or bfloat16. Backward passes compute activations again
+from the products, so that less is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pwm.nn.native.library import kernels
+
+_KINDS = {torch.float32: 0, torch.bfloat16: 1}
+_WIDEST = 16384  # entries of a row; a kernel has three rows on its stack
+_GRAIN = 16384  # entries from which a second thread pays
+_BLOCK = 32  # as in kernels.c
+Kept = tuple[Tensor, ...]
+
+
+def usable(biases: Sequence[Tensor], device: str = "cpu") -> bool:
+    """Whether the kernels can serve layers with these biases, which live on this kind of device ("cpu" or "meta")."""
+    for bias in biases:
+        if bias.device.type != device or bias.dtype != torch.float32 or bias.shape[-1] > _WIDEST:
+            return False
+    return kernels() is not None
+
+
+class _Nothing:
+    """In place of the kernels where tensors have no content, as in a rehearsal that counts their bytes."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def _library(x: Tensor) -> Any:
+    return kernels() if x.device.type == "cpu" else _Nothing()
+
+
+def mish_norm(x: Tensor, bias: Tensor, dtype: torch.dtype, keep: bool) -> tuple[Tensor, Kept]:
+    """See `plain.mish_norm`."""
+    members, rows, n = x.shape
+    x, bias = x.contiguous(), bias.contiguous()
+    out = x.new_empty(x.shape, dtype=dtype)
+    stats = bias.new_empty(2, members * rows) if keep else None
+    _library(x).mish_norm(
+        x.data_ptr(), _KINDS[x.dtype], bias.data_ptr(), members, rows, n, out.data_ptr(), _KINDS[dtype],
+        *_stats(stats), threads_for(x.numel()),
+    )  # fmt: skip
+    return out, (x, bias, stats) if stats is not None else ()
+
+
+def mish_norm_backward(grad: Tensor, kept: Kept, dtype: torch.dtype, bias_wanted: bool) -> tuple[Tensor, Tensor | None]:
+    """See `plain.mish_norm_backward`."""
+    x, bias, stats = kept
+    members, rows, n = x.shape
+    grad = grad.contiguous()
+    low = x.new_empty(x.shape, dtype=dtype)
+    to_bias = bias.new_empty(members, 1, n) if bias_wanted else None
+    share = bias.new_empty(members, -(-rows // _BLOCK), n) if bias_wanted else None
+    _library(x).mish_norm_backward(
+        grad.data_ptr(), _KINDS[grad.dtype], x.data_ptr(), _KINDS[x.dtype], bias.data_ptr(), *_stats(stats),
+        members, rows, n, low.data_ptr(), _KINDS[dtype], _place(to_bias), _place(share), threads_for(x.numel()),
+    )  # fmt: skip
+    return low, to_bias
+
+
+def norm_act(
+    x: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, group: int | None, dtype: torch.dtype, keep: bool
+) -> tuple[Tensor, Kept]:
+    """See `plain.norm_act`."""
+    n = x.shape[-1]
+    rows = x.numel() // n
+    x, (bias, inner, outer) = x.contiguous(), _repeating(bias, x)
+    out = x.new_empty(x.shape, dtype=dtype)
+    stats = gain.new_empty(2, rows) if keep else None
+    _library(x).norm_act(
+        x.data_ptr(), _KINDS[x.dtype], bias.data_ptr(), inner, outer, gain.data_ptr(), shift.data_ptr(), group or 0,
+        rows, n, out.data_ptr(), _KINDS[dtype], *_stats(stats), threads_for(x.numel()),
+    )  # fmt: skip
+    return out, (x, bias, stats, gain, shift) if stats is not None else ()
+
+
+def norm_act_backward(
+    grad: Tensor, kept: Kept, group: int | None, dtype: torch.dtype, bias: torch.Size | None, norm_wanted: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """See `plain.norm_act_backward`."""
+    x, biases, stats, gain, shift = kept
+    n = x.shape[-1]
+    rows = x.numel() // n
+    grad, (_, inner, outer) = grad.contiguous(), _repeating(biases, x)
+    low = x.new_empty(x.shape, dtype=dtype)
+    one_bias = bias is not None and math.prod(bias) == n
+    plain = gain.new_empty(x.shape) if bias is not None and not one_bias else None
+    sums = gain.new_empty(3, n) if norm_wanted or one_bias else None
+    share = gain.new_empty(-(-rows // _BLOCK), 3, n) if sums is not None else None
+    _library(x).norm_act_backward(
+        grad.data_ptr(), _KINDS[grad.dtype], x.data_ptr(), _KINDS[x.dtype], biases.data_ptr(), inner, outer,
+        gain.data_ptr(), shift.data_ptr(), group or 0, *_stats(stats), rows, n, low.data_ptr(), _KINDS[dtype],
+        _place(plain), _place(sums), _place(share), threads_for(x.numel()),
+    )  # fmt: skip
+    to_gain, to_shift, to_bias = sums if sums is not None else (None, None, None)
+    if bias is not None:
+        to_bias = to_bias.view(bias) if plain is None else plain.sum_to_size(bias)
+    return low, to_bias if bias is not None else None, to_gain, to_shift
+
+
+def fold(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """See `plain.fold`."""
+    members, a, n = weight.shape
+    out, to_bias = weight.new_empty(weight.shape, dtype=dtype), bias.new_empty(bias.shape)
+    _library(weight).fold(
+        weight.data_ptr(), gain.data_ptr(), shift.data_ptr(), bias.data_ptr(), members, a, n,
+        out.data_ptr(), _KINDS[dtype], to_bias.data_ptr(), threads_for(weight.numel()),
+    )  # fmt: skip
+    return out, to_bias
+
+
+def fold_backward(
+    grad: Tensor, grad_bias: Tensor, weight: Tensor, gain: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See `plain.fold_backward`."""
+    members, a, n = weight.shape
+    grad, grad_bias = grad.contiguous(), grad_bias.contiguous()
+    to_weight = torch.empty_like(weight)
+    to_gain, to_shift = weight.new_empty(2, members, 1, a)
+    _library(weight).fold_backward(
+        grad.data_ptr(), _KINDS[grad.dtype], grad_bias.data_ptr(), weight.data_ptr(), gain.data_ptr(),
+        shift.data_ptr(), members, a, n, to_weight.data_ptr(), to_gain.data_ptr(), to_shift.data_ptr(),
+        threads_for(weight.numel()),
+    )  # fmt: skip
+    return to_weight, to_gain, to_shift
+
+
+def _place(x: Tensor | None) -> int | None:
+    return None if x is None else x.data_ptr()
+
+
+def _stats(stats: Tensor | None) -> tuple[int | None, int | None]:
+    """Where mean and inverse deviation of the rows lie in [2, rows]."""
+    if stats is None:
+        return None, None
+    first = stats.data_ptr()
+    return first, first + 4 * stats.shape[1]
+
+
+def threads_for(entries: int) -> int:
+    """How many threads share this many entries: one where waking another costs more than it saves."""
+    return torch.get_num_threads() if entries >= _GRAIN else 1
+
+
+def _repeating(bias: Tensor, x: Tensor) -> tuple[Tensor, int, int]:
+    """A bias without gaps, and two numbers: row i of x takes its row `i // inner % outer`.
+
+    A bias that is broadcast in another way than by leading and by trailing axes is written out.
+    """
+    lead = (1,) * (x.ndim - bias.ndim) + tuple(bias.shape[:-1])
+    own = [d for d, size in enumerate(lead) if size != 1]
+    if not own:
+        return bias.contiguous(), 1, 1
+    first, last = own[0], own[-1]
+    if lead[first : last + 1] != tuple(x.shape[first : last + 1]):
+        bias, first, last = bias.expand(x.shape), 0, x.ndim - 2
+    return bias.contiguous(), math.prod(x.shape[last + 1 : -1]), math.prod(x.shape[first : last + 1])

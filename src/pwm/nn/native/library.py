@@ -1,0 +1,121 @@
+"""Compiles `kernels.c` once per machine and loads it.
+
+A C compiler is not required: without one, or with `PWM_NATIVE=0`, the same arithmetic runs as PyTorch operations, more
+slowly and with other rounding. Which of the two a run used stands in its `run.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import write_atomic
+
+_SOURCE = Path(__file__).with_name("kernels.c")
+_FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
+_TARGET = ("-march=native", "-mprefer-vector-width=512") if platform.machine() == "x86_64" else ("-mcpu=native",)
+_P, _I, _N, _F = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
+_SIGNATURES = {
+    "mish_norm": (_P, _I, _P, _N, _N, _N, _P, _I, _P, _P, _I),
+    "mish_norm_backward": (_P, _I, _P, _I, _P, _P, _P, _N, _N, _N, _P, _I, _P, _P, _I),
+    "norm_act": (_P, _I, _P, _N, _N, _P, _P, _N, _N, _N, _P, _I, _P, _P, _I),
+    "norm_act_backward": (_P, _I, _P, _I, _P, _N, _N, _P, _P, _N, _P, _P, _N, _N, _P, _I, _P, _P, _P, _I),
+    "fold": (_P, _P, _P, _P, _N, _N, _N, _P, _I, _P, _I),
+    "fold_backward": (_P, _I, _P, _P, _P, _P, _N, _N, _N, _P, _P, _P, _I),
+    "clip_adam": (_N, _P, _P, _P, _P, _P, _P, _P, _N, _F, _F, _F, _F, _P, _P, _I),
+}
+
+
+def kernels() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where there are none; `why_not` then says why."""
+    return _load()[0]
+
+
+def why_not() -> str:
+    """Why there are no compiled kernels; empty where there are."""
+    return _load()[1]
+
+
+def description() -> dict[str, str]:
+    """For the record of a run: results differ in rounding with and without the kernels."""
+    return {"kernels": f"none ({why_not()})" if why_not() else "compiled"}
+
+
+@functools.cache
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    if os.environ.get("PWM_NATIVE", "1") == "0":
+        return None, "switched off by PWM_NATIVE=0"
+    names = (os.environ.get("CC"), "cc", "gcc", "clang")
+    compiler = next(filter(None, (shutil.which(name) for name in names if name)), None)
+    if compiler is None:
+        return None, "no C compiler (cc, gcc or clang) on this machine"
+    try:
+        library = _compiled(compiler, _openmp())
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        return None, f"{compiler} could not build them: {said.strip().splitlines()[-1] if said.strip() else error!r}"
+    for name, types in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = types, None
+    return library, ""
+
+
+def _openmp() -> str | None:
+    """PyTorch's own OpenMP library, made visible to the kernels: two of them in one process fight for the cores."""
+    try:
+        maps = Path("/proc/self/maps").read_text()
+    except OSError:
+        return None
+    found = re.search(r"(/\S*/lib(?:gomp|omp|iomp5)\b[^/\s]*\.so[^/\s]*)", maps)
+    if found is None:
+        return None
+    ctypes.CDLL(found[1], mode=ctypes.RTLD_GLOBAL)
+    return found[1]
+
+
+def _compiled(compiler: str, openmp: str | None) -> ctypes.CDLL:
+    """The library for this source, compiler, processor and PyTorch, from the cache or made now."""
+    flags = [*_FLAGS, *_TARGET, *(["-fopenmp"] if openmp else [])]
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    key = "\n".join(
+        [
+            *(path.read_text() for path in (_SOURCE, _SOURCE.with_name("lanes.h"))),
+            *flags,
+            version,
+            _processor(),
+            torch.__version__,
+        ]
+    )
+    name = f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pwm"
+    if (home / name).is_file():
+        return ctypes.CDLL(str(home / name))
+    with tempfile.TemporaryDirectory() as folder:
+        made, out = Path(folder) / "kernels.o", Path(folder) / name
+        # Linked without OpenMP, whose symbols PyTorch's library provides.
+        for command in ([*flags, "-c", str(_SOURCE), "-o", str(made)], ["-shared", str(made), "-o", str(out), "-lm"]):
+            subprocess.run([compiler, *command], capture_output=True, text=True, check=True, timeout=300)
+        with contextlib.suppress(PWMError):  # no place to keep it: this process has it all the same
+            write_atomic(home / name, lambda file: file.write(out.read_bytes()))
+        return ctypes.CDLL(str(out))
+
+
+def _processor() -> str:
+    """What tells this machine's instruction set from another's that shares the cache."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))
