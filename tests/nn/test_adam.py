@@ -77,6 +77,17 @@ def test_a_step_equals_clipping_and_then_adam(members, kernel, monkeypatch):
                 torch.testing.assert_close(optimiser.state[a][name], value, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", [True, False])
+def test_gradients_may_come_in_bfloat16(kernel, monkeypatch):
+    if not kernel:
+        monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
+    (ours, optimiser), (theirs, other) = fleet((0.01, 0.03)), fleet((0.01, 0.03))
+    low = [grad.bfloat16() if i != 1 else grad for i, grad in enumerate(gradients(1))]
+    norms = clipped_step(optimiser, [grad.clone() for grad in low], 2, 40.0)
+    assert torch.equal(norms, clipped_step(other, [grad.float() for grad in low], 2, 40.0))
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
 def test_kernels_and_pytorch_continue_each_other(monkeypatch):
     """Their state is the same, as a run needs that resumes on a machine without a compiler."""
     parameters, optimiser = fleet((0.01, 0.03))
@@ -117,4 +128,5 @@ def test_whoever_prepared_something_from_the_weights_is_told():
     parameters, optimiser = fleet((0.01, 0.03))
     before = [p._version for p in parameters]
     clipped_step(optimiser, gradients(0), 2, 1.0)
+    assert all(p.grad is None for p in parameters)
     assert all(p._version > b for p, b in zip(parameters, before, strict=True))

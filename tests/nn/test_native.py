@@ -1,6 +1,7 @@
 """Compiled kernels against PyTorch operations: values, gradients, number formats, odd shapes, threads, no compiler."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -182,6 +183,11 @@ def test_they_are_compiled_once_and_survive_a_cache_that_cannot_be_written(tmp_p
         assert len(list(home.glob("pwm/*.so"))) == count
         made = [path.stat().st_mtime_ns for path in home.glob("pwm/*.so")]
         assert not made or made == [path.stat().st_mtime_ns for path in home.glob("pwm/*.so")]
+
+
+@pytest.mark.skipif(os.environ.get("PWM_NATIVE") == "0" or not shutil.which("cc"), reason="no compiler is to be used")
+def test_where_there_is_a_compiler_there_are_kernels():
+    assert kernels() is not None, why_not()
 
 
 def test_the_reason_is_empty_where_there_are_kernels():

@@ -59,8 +59,8 @@ def test_an_update_reads_nothing_back_and_its_shapes_depend_on_no_data(meta):
 def test_what_waits_is_caught(meta, monkeypatch, wait):
     from pwm.policy import learner
 
-    loss = learner.critic_loss
-    monkeypatch.setattr(learner, "critic_loss", lambda *args: wait(loss(*args)) or loss(*args))
+    gradients = learner.critic_gradients
+    monkeypatch.setattr(learner, "critic_gradients", lambda *args: wait(gradients(*args)[0]) or gradients(*args))
     meta.update(), meta.update()  # imitation has no critics
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         meta.update()

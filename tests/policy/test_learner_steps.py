@@ -182,7 +182,12 @@ def test_every_draw_has_its_own_stream(model, store):
 
 def test_the_shuffle_differs_from_pass_to_pass_and_covers_every_row(model, store, monkeypatch):
     learner, seen = fleet(model, store), []
-    monkeypatch.setattr("pwm.policy.learner.critic_loss", lambda net, x, *_: seen.append(x) or net(x).sum(dim=(1, 2)))
+
+    def gradients(net, x, *_):
+        seen.append(x)
+        return torch.zeros(2), [torch.zeros_like(p) for p in net.parameters()]
+
+    monkeypatch.setattr("pwm.policy.learner.critic_gradients", gradients)
     latents = torch.arange(16.0).view(4, 1, 4, 1).expand(4, 2, 4, 32).contiguous()
     learner._fit_critic(Rollout(latents, None, None, None), torch.zeros(3, 2, 4))
     rows = torch.cat(seen, dim=1)[:, :, 0].view(2, 2, 12)  # member, pass, row

@@ -9,7 +9,7 @@ from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
 from pwm.policy.imagination import imagine
-from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_loss, critic_targets
+from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_gradients, critic_targets
 from pwm.policy.returns import lambda_returns
 
 CONFIG = PolicyConfig(
@@ -135,7 +135,11 @@ def test_critic_targets_and_loss(parts):
     assert not targets.requires_grad
     z, y = rollout.latents[0], targets[0]
     expected = sum(((critic(z)[:, k] - y) ** 2).mean(-1) for k in range(3))
-    torch.testing.assert_close(critic_loss(critic, z, y), expected)
+    loss, grads = critic_gradients(critic, z, y)
+    torch.testing.assert_close(loss, expected)
+    critic.requires_grad_(True)
+    for ours, theirs in zip(grads, torch.autograd.grad(expected.sum(), list(critic.parameters())), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_states_after_a_termination_do_not_count(parts):
@@ -144,7 +148,12 @@ def test_states_after_a_termination_do_not_count(parts):
     critic = parts[2]
     latents, targets = torch.rand(2, 4, 32).double(), torch.rand(2, 4).double()
     weights = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
-    loss = critic_loss(critic, latents, targets, weights)
+    loss, grads = critic_gradients(critic, latents, targets, weights)
     targets[0, 2:] = 1e6
-    assert torch.equal(critic_loss(critic, latents, targets, weights), loss)
-    torch.testing.assert_close(loss[1], critic_loss(critic, latents, targets)[1])
+    again, same = critic_gradients(critic, latents, targets, weights)
+    assert torch.equal(again, loss) and all(torch.equal(a, b) for a, b in zip(grads, same, strict=True))
+    torch.testing.assert_close(loss[1], critic_gradients(critic, latents, targets)[0][1])
+    expected = sum(((critic(latents)[:, k] - targets) ** 2 * weights).mean(-1) for k in range(3))
+    critic.requires_grad_(True)
+    for ours, theirs in zip(grads, torch.autograd.grad(expected.sum(), list(critic.parameters())), strict=True):
+        torch.testing.assert_close(ours, theirs)

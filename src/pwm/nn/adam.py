@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from pwm.nn.native import kernels
-from pwm.nn.native.layers import threads_for
+from pwm.nn.native.layers import KINDS, threads_for
+
+_CHUNK = 8192  # as in kernels.c
 
 
 @torch.no_grad()
@@ -41,33 +43,35 @@ def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor], members: 
 
     Args:
         optimiser: Adam without weight decay; its state stays the one that PyTorch's own step keeps.
-        grads: one for each of its parameters, in their order.
+        grads: one for each of its parameters, in their order; in bfloat16 where a product delivered it so.
     """
-    rates = [(p, group["lr"]) for group in optimiser.param_groups for p in group["params"]]
-    parameters = [p for p, _ in rates]
-    tensors = (*parameters, *grads)
-    plain = any(x.device.type != "cpu" or x.dtype != torch.float32 or not x.is_contiguous() for x in tensors)
-    library = None if plain else kernels()
+    pairs = [(p, float(group["lr"])) for group in optimiser.param_groups for p in group["params"]]
+    parameters = [p for p, _ in pairs]
+    served = all(p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in parameters)
+    library = kernels() if served else None
     if library is None:
+        grads = [grad.to(p.dtype) for grad, p in zip(grads, parameters, strict=True)]
         norms = clip_per_member(grads, members, max_norm)
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
         optimiser.step()
         optimiser.zero_grad()
         return norms
+    grads = [grad.contiguous() for grad in grads]
     states = [_state(optimiser, p) for p in parameters]
-    count = len(parameters)
     moments, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-    places = [
+    count, sizes = len(parameters), [p.numel() // members for p in parameters]
+    p, g, m, v, counters = (
         (ctypes.c_void_p * count)(*(x.data_ptr() for x in column))
         for column in (parameters, grads, moments, squares, steps)
-    ]
-    norms, scratch = torch.empty(members), torch.empty(count, members, dtype=torch.float64)
+    )
+    norms = torch.empty(members)
+    scratch = torch.empty(members * sum(-(-size // _CHUNK) for size in sizes), dtype=torch.float64)
     (beta1, beta2), eps = optimiser.defaults["betas"], optimiser.defaults["eps"]
     library.clip_adam(
-        count, (ctypes.c_int64 * count)(*(p.numel() // members for p in parameters)), *places[:4],
-        (ctypes.c_float * count)(*(float(rate) for _, rate in rates)), places[4], members, max_norm, beta1, beta2, eps,
-        norms.data_ptr(), scratch.data_ptr(), threads_for(sum(p.numel() for p in parameters)),
+        count, (ctypes.c_int64 * count)(*sizes), p, g, (ctypes.c_int * count)(*(KINDS[grad.dtype] for grad in grads)),
+        m, v, (ctypes.c_float * count)(*(rate for _, rate in pairs)), counters, members, max_norm, beta1, beta2, eps,
+        norms.data_ptr(), scratch.data_ptr(), threads_for(members * sum(sizes)),
     )  # fmt: skip
     optimiser.zero_grad()
     torch.autograd.graph.increment_version(parameters)  # whoever prepared something from the weights must know

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,25 @@ class FleetMLP(nn.Module):
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
             return _Fleet.apply(shared, *inputs)
         return _forward(shared, x)
+
+    @torch.no_grad()
+    def pull_back(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
+        """What `forward` gives for x, and a function from a gradient at it to those of `listed()`.
+
+        Does without autograd, for updates that are too small for what that costs. The first weight's gradient comes in
+        the number format of its product.
+        """
+        shared, inputs, kept = SharedFleet(self), [], []
+        out = _forward(shared, x, inputs, kept)
+        weights, _, gains, shifts = _split(self.listed())
+
+        @torch.no_grad()
+        def pull(grad: Tensor) -> list[Tensor]:
+            needed = [False] + [True] * (2 * len(weights))
+            _, biases = _backward(shared.form, shared.gathered, shared.factors, inputs, kept, grad, needed)
+            return _unfolded(shared.form, shared.gathered, biases, weights, gains, shifts)
+
+        return out, pull
 
     @torch.no_grad()
     def init_orthogonal(self, member: int, gain: float, output_gain: float, generator: torch.Generator) -> None:
@@ -121,27 +141,38 @@ class _Fold(torch.autograd.Function):
         folded = shared.fold(precisions, parameters)
         weights, _, gains, shifts = _split(parameters)
         ctx.form, ctx.gathered = shared.form, shared.gathered
-        ctx.save_for_backward(*weights[1:], *gains, *shifts)
+        ctx.save_for_backward(*weights, *gains, *shifts)
         ctx.set_materialize_grads(False)
         return *(weight.view_as(weight) for weight in weights), *folded
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        first, *rest = (gathered.take() for gathered in ctx.gathered)
-        to_biases = list(grads[len(ctx.gathered) :])
-        n = len(rest)
-        weights, gains, shifts = (ctx.saved_tensors[i * n : (i + 1) * n] for i in range(3))
-        to_weights = [None if first is None else first.to(ctx.gathered[0].dtype)]
-        to_gains: list[Tensor | None] = []
-        to_shifts: list[Tensor | None] = []
-        for grad, to_bias, weight, gain, shift in zip(rest, to_biases[1:], weights, gains, shifts, strict=True):
-            found = (None, None, None)
-            if grad is not None and to_bias is not None:
-                found = ctx.form.fold_backward(grad, to_bias, weight, gain, shift)
-            for kind, value in zip((to_weights, to_gains, to_shifts), found, strict=True):
-                kind.append(value)
-        return None, None, *to_weights, *to_biases, *to_gains, *to_shifts
+        n = len(ctx.gathered)
+        weights, gains, shifts = (ctx.saved_tensors[a:b] for a, b in ((0, n), (n, 2 * n - 1), (2 * n - 1, 3 * n - 2)))
+        first, *rest = _unfolded(ctx.form, ctx.gathered, grads[n:], weights, gains, shifts)
+        return None, None, None if first is None else first.to(weights[0].dtype), *rest
+
+
+def _unfolded(
+    form: ModuleType,
+    gathered: Sequence[Gathered],
+    to_biases: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    gains: Sequence[Tensor],
+    shifts: Sequence[Tensor],
+) -> list[Tensor | None]:
+    """Gradients of weights, biases, gains and shifts from those of the folded weights, in `gathered`, and biases.
+
+    The first weight's comes in the number format of its product.
+    """
+    first, *rest = (part.take() for part in gathered)
+    to_weights, to_gains, to_shifts = [first], [], []
+    for grad, to_bias, *layer in zip(rest, to_biases[1:], weights[1:], gains, shifts, strict=True):
+        found = (None, None, None) if grad is None or to_bias is None else form.fold_backward(grad, to_bias, *layer)
+        for kind, value in zip((to_weights, to_gains, to_shifts), found, strict=True):
+            kind.append(value)
+    return [*to_weights, *to_biases, *to_gains, *to_shifts]
 
 
 def _forward(shared: SharedFleet, x: Tensor, inputs: list | None = None, kept: list | None = None) -> Tensor:
@@ -160,6 +191,33 @@ def _forward(shared: SharedFleet, x: Tensor, inputs: list | None = None, kept: l
         if kept is not None:
             kept.append(needed)
     raise AssertionError("a network has layers")
+
+
+def _backward(
+    form: ModuleType,
+    gathered: Sequence[Gathered],
+    factors: Sequence[Tensor],
+    inputs: Sequence[Tensor | None],
+    kept: Sequence[tuple[Tensor, ...]],
+    grad: Tensor,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, list[Tensor | None]]:
+    """From the gradient at the networks' output: that at their input, before members shared it, and those of the folded
+    biases; those of the folded weights go to `gathered`. `needed` asks for input, weights and biases, one by one."""
+    layers = len(factors)
+    x_needed, weights_needed, biases_needed = needed[0], needed[1 : layers + 1], needed[layers + 1 :]
+    to_biases: list[Tensor | None] = [None] * layers
+    low = grad
+    for i in reversed(range(layers)):
+        if i < layers - 1:
+            low, to_biases[i] = form.mish_norm_backward(low, kept[i], factors[i].dtype, biases_needed[i])
+        elif biases_needed[i]:
+            to_biases[i] = grad.sum(dim=1, keepdim=True)
+        if weights_needed[i]:
+            gathered[i].add(inputs[i], low)
+        if i or x_needed:
+            low = product(low, factors[i].mT)
+    return low.to(grad.dtype) if x_needed else None, to_biases
 
 
 class _Fleet(torch.autograd.Function):
@@ -182,21 +240,8 @@ class _Fleet(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         layers = len(ctx.gathered)
-        saved = list(ctx.saved_tensors)
-        factors, inputs, kept = saved[:layers], saved[layers : 2 * layers], saved[2 * layers :]
-        x_needed, *needed = ctx.needs_input_grad[1:]
-        to_biases: list[Tensor | None] = [None] * layers
-        low = grad
-        for i in reversed(range(layers)):
-            if i == layers - 1:
-                to_biases[i] = grad.sum(dim=1, keepdim=True) if needed[layers + i] else None
-            else:
-                mine = kept[-ctx.sizes[i] :]
-                del kept[-ctx.sizes[i] :]
-                low, to_biases[i] = ctx.form.mish_norm_backward(low, mine, factors[i].dtype, needed[layers + i])
-            if needed[i]:
-                ctx.gathered[i].add(inputs[i], low)
-            if i or x_needed:
-                low = product(low, factors[i].mT)
-        to_x = low.to(grad.dtype).unflatten(0, (ctx.groups, -1)).sum(dim=1) if x_needed else None
-        return None, to_x, *([None] * layers), *to_biases
+        saved = iter(ctx.saved_tensors)
+        factors, inputs = ([next(saved) for _ in range(layers)] for _ in range(2))
+        kept = [tuple(next(saved) for _ in range(size)) for size in ctx.sizes]
+        x, to_biases = _backward(ctx.form, ctx.gathered, factors, inputs, kept, grad, ctx.needs_input_grad[1:])
+        return None, None if x is None else x.unflatten(0, (ctx.groups, -1)).sum(dim=1), *[None] * layers, *to_biases

@@ -17,7 +17,7 @@ from pwm.policy.actor import FleetActor
 from pwm.policy.config import PolicyConfig
 from pwm.policy.critic import FleetCritic
 from pwm.policy.imagination import Rollout
-from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_loss, critic_targets
+from pwm.policy.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_gradients, critic_targets
 from pwm.policy.optimisation import ReturnScale, average_into, linear_decay
 from pwm.runtime import random
 from pwm.runtime.captured import CapturedStep, adam, set_rate
@@ -216,11 +216,11 @@ class FleetLearner:
             for part in draw.argsort(dim=1).chunk(config.critic_splits, dim=1):
                 picked = x.index_select(0, (part + first).flatten()).unflatten(0, part.shape)
                 weights = None if counts is None else counts.gather(1, part)
-                loss = critic_loss(self.critic, picked, y.gather(1, part), weights)
-                self._step(self.critic_optimiser, loss, config.critic_grad_norm)
+                loss, grads = critic_gradients(self.critic, picked, y.gather(1, part), weights)
+                clipped_step(self.critic_optimiser, grads, self.members, config.critic_grad_norm)
                 if config.critic_average > 0.0:
                     average_into(self.target_critic.parameters(), self.critic.parameters(), config.critic_average)
-        return loss.detach()
+        return loss
 
     def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor, max_norm: float, unused: bool = False) -> Tensor:
         """Differentiate the sum of the members' losses, clip each member, and step; returns the norms [members].

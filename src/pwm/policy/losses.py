@@ -108,15 +108,19 @@ def alive(continues: Tensor) -> Tensor:
     return torch.cat((torch.ones_like(continues[:1]), continues[:-1].cumprod(dim=0)))
 
 
-def critic_loss(critic: FleetCritic, latents: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean squared error [members] of every critic of the ensemble on the same rows (paper Eq. 9), summed over critics.
+def critic_gradients(
+    critic: FleetCritic, latents: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """Mean squared error [members] of every critic of the ensemble on the same rows (paper Eq. 9), summed over critics,
+    and the gradient of its sum over members for each of the critics' parameters.
 
     Args:
         latents: [members, rows, latent_dim].
         targets: [members, rows].
         weights: [members, rows], 0 for rows that do not count; None counts all.
     """
-    errors = (critic(latents) - targets.unsqueeze(1)).square()
-    if weights is not None:
-        errors = errors * weights.unsqueeze(1)
-    return errors.mean(dim=-1).sum(dim=-1)
+    values, pull = critic.net.pull_back(latents)
+    errors = values.view(critic.members, critic.critics, -1) - targets.unsqueeze(1)
+    weighted = errors if weights is None else errors * weights.unsqueeze(1)
+    loss = (errors * weighted).mean(dim=-1).sum(dim=-1)
+    return loss, pull((weighted * (2.0 / errors.shape[-1])).view(values.shape))

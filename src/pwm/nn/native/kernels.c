@@ -218,56 +218,68 @@ void fold_backward(const void *g, int g_kind, const float *g_bias, const float *
 }
 
 /* ---- Gradient clipping and Adam ----------------------------------------------------------------------------------
- * `count` tensors whose leading axis is [members * k]: weights p, gradients g, moments m and v; sizes: entries per
- * member; rates and steps: step size and counter of each tensor. norms [members] receives the norms before clipping; `scratch` has room for
- * [count, members]. */
-void clip_adam(i64 count, const i64 *sizes, float *const *p, const float *const *g, float *const *m, float *const *v,
-               const float *rates, float *const *steps, i64 members, float max_norm, float beta1, float beta2,
-               float eps, float *norms, double *scratch, int threads) {
-    PARALLEL
-    for (i64 c = 0; c < count * members; c++) {
-        i64 t = c / members, size = sizes[t];
-        const float *x = g[t] + c % members * size;
-        double sum = 0.0;
-        for (i64 from = 0; from < size; from += 4096) {
-            i64 to = from + 4096 < size ? from + 4096 : size, j = from;
-            vf part[4] = {{0}};
-            for (; j + 4 * LANES <= to; j += 4 * LANES)
-                for (int k = 0; k < 4; k++) {
-                    vf y = load(x, 0, j + k * LANES, LANES);
-                    part[k] += y * y;
-                }
-            for (; j < to; j += LANES) {
-                vf y = load(x, 0, j, to - j);
-                part[0] += y * y;
-            }
-            sum += total((part[0] + part[1]) + (part[2] + part[3]));
+ * `count` tensors whose leading axis is [members * k]: weights p, gradients g of g_kinds, moments m and v; sizes: entries
+ * per member; rates and steps: step size and counter of each tensor. norms [members] receives the norms before clipping;
+ * `scratch` has room for one number per CHUNK of each tensor's and member's entries. */
+#define CHUNK 8192
+#define CHUNKS(size) (((size) + CHUNK - 1) / CHUNK)
+
+static double sum_of_squares(const void *g, int kind, i64 at, i64 n) {
+    vf part[4] = {{0}};
+    i64 j = 0;
+    for (; j + 4 * LANES <= n; j += 4 * LANES)
+        for (int k = 0; k < 4; k++) {
+            vf x = load(g, kind, at + j + k * LANES, LANES);
+            part[k] += x * x;
         }
-        scratch[c] = sum;
+    for (; j < n; j += LANES) {
+        vf x = load(g, kind, at + j, n - j);
+        part[0] += x * x;
+    }
+    return total((part[0] + part[1]) + (part[2] + part[3]));
+}
+
+void clip_adam(i64 count, const i64 *sizes, float *const *p, const void *const *g, const int *g_kinds, float *const *m,
+               float *const *v, const float *rates, float *const *steps, i64 members, float max_norm, float beta1,
+               float beta2, float eps, float *norms, double *scratch, int threads) {
+    double *sums = scratch;
+    for (i64 t = 0; t < count; t++) {
+        i64 size = sizes[t], chunks = CHUNKS(size);
+#pragma omp parallel for num_threads(threads) if (threads > 1 && members * size > 4 * CHUNK) schedule(static)
+        for (i64 c = 0; c < members * chunks; c++) {
+            i64 from = c % chunks * CHUNK, n = size - from < CHUNK ? size - from : CHUNK;
+            sums[c] = sum_of_squares(g[t], g_kinds[t], c / chunks * size + from, n);
+        }
+        sums += members * chunks;
     }
     for (i64 k = 0; k < members; k++) {
         double sum = 0.0;
-        for (i64 t = 0; t < count; t++) sum += scratch[t * members + k];
+        sums = scratch;
+        for (i64 t = 0; t < count; t++) {
+            i64 chunks = CHUNKS(sizes[t]);
+            for (i64 c = 0; c < chunks; c++) sum += sums[k * chunks + c];
+            sums += members * chunks;
+        }
         norms[k] = (float)sqrt(sum);
     }
     for (i64 t = 0; t < count; t++) {
-        i64 size = sizes[t], chunks = (size + 16383) / 16384;
+        i64 size = sizes[t], chunks = CHUNKS(size);
         double step = *steps[t] += 1.0f;
         float scale = (float)(rates[t] / (1.0 - pow(beta1, step)));
         float root = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
-#pragma omp parallel for num_threads(threads) if (threads > 1 && members * size > 65536) schedule(static)
+#pragma omp parallel for num_threads(threads) if (threads > 1 && members * size > 4 * CHUNK) schedule(static)
         for (i64 c = 0; c < members * chunks; c++) {
-            i64 k = c / chunks, from = c % chunks * 16384, n = size - from < 16384 ? size - from : 16384;
-            i64 at = k * size + from;
-            float *restrict w = p[t] + at, *restrict a = m[t] + at, *restrict b = v[t] + at;
-            const float *restrict x = g[t] + at;
+            i64 k = c / chunks, from = c % chunks * CHUNK, n = size - from < CHUNK ? size - from : CHUNK;
             float factor = max_norm / (norms[k] + 1e-6f);
             factor = factor > 1.0f ? 1.0f : factor; /* not-a-number stays one */
-            SIMD for (i64 j = 0; j < n; j++) {
-                float d = x[j] * factor;
-                a[j] += (d - a[j]) * (1.0f - beta1);
-                b[j] = b[j] * beta2 + d * d * (1.0f - beta2);
-                w[j] -= scale * a[j] / (sqrtf(b[j]) * root + eps);
+            for (i64 j = 0; j < n; j += LANES) {
+                i64 at = k * size + from + j, left = n - j;
+                vf x = load(g[t], g_kinds[t], at, left) * factor, a = load(m[t], 0, at, left);
+                vf b = load(v[t], 0, at, left) * beta2 + x * x * (1.0f - beta2);
+                a += (x - a) * (1.0f - beta1);
+                store(a, m[t], 0, at, left);
+                store(b, v[t], 0, at, left);
+                store(load(p[t], 0, at, left) - scale * a / (square_root(b) * root + eps), p[t], 0, at, left);
             }
         }
     }

@@ -34,7 +34,12 @@ INLINE vf either(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask
 INLINE vf at_most(vf x, float top) { return (vf)_mm512_min_ps((__m512)all(top), (__m512)x); }
 INLINE vf at_least(vf x, float bottom) { return (vf)_mm512_max_ps((__m512)all(bottom), (__m512)x); }
 INLINE vf larger(vf x, vf y) { return (vf)_mm512_max_ps((__m512)x, (__m512)y); }
+INLINE vf square_root(vf x) { return (vf)_mm512_sqrt_ps((__m512)x); }
 #else
+INLINE vf square_root(vf x) {
+    for (int k = 0; k < LANES; k++) x[k] = sqrtf(x[k]);
+    return x;
+}
 INLINE vf at_most(vf x, float top) { return either(x > all(top), all(top), x); }
 INLINE vf at_least(vf x, float bottom) { return either(x < all(bottom), all(bottom), x); }
 INLINE vf larger(vf x, vf y) { return either(x > y, x, y); }

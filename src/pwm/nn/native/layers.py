@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pwm.nn.native.library import kernels
 
-_KINDS = {torch.float32: 0, torch.bfloat16: 1}
+KINDS = {torch.float32: 0, torch.bfloat16: 1}
 _WIDEST = 16384  # entries of a row; a kernel has three rows on its stack
 _GRAIN = 16384  # entries from which a second thread pays
 _BLOCK = 32  # as in kernels.c
@@ -48,7 +48,7 @@ def mish_norm(x: Tensor, bias: Tensor, dtype: torch.dtype, keep: bool) -> tuple[
     out = x.new_empty(x.shape, dtype=dtype)
     stats = bias.new_empty(2, members * rows) if keep else None
     _library(x).mish_norm(
-        x.data_ptr(), _KINDS[x.dtype], bias.data_ptr(), members, rows, n, out.data_ptr(), _KINDS[dtype],
+        x.data_ptr(), KINDS[x.dtype], bias.data_ptr(), members, rows, n, out.data_ptr(), KINDS[dtype],
         *_stats(stats), threads_for(x.numel()),
     )  # fmt: skip
     return out, (x, bias, stats) if stats is not None else ()
@@ -63,8 +63,8 @@ def mish_norm_backward(grad: Tensor, kept: Kept, dtype: torch.dtype, bias_wanted
     to_bias = bias.new_empty(members, 1, n) if bias_wanted else None
     share = bias.new_empty(members, -(-rows // _BLOCK), n) if bias_wanted else None
     _library(x).mish_norm_backward(
-        grad.data_ptr(), _KINDS[grad.dtype], x.data_ptr(), _KINDS[x.dtype], bias.data_ptr(), *_stats(stats),
-        members, rows, n, low.data_ptr(), _KINDS[dtype], _place(to_bias), _place(share), threads_for(x.numel()),
+        grad.data_ptr(), KINDS[grad.dtype], x.data_ptr(), KINDS[x.dtype], bias.data_ptr(), *_stats(stats),
+        members, rows, n, low.data_ptr(), KINDS[dtype], _place(to_bias), _place(share), threads_for(x.numel()),
     )  # fmt: skip
     return low, to_bias
 
@@ -79,8 +79,8 @@ def norm_act(
     out = x.new_empty(x.shape, dtype=dtype)
     stats = gain.new_empty(2, rows) if keep else None
     _library(x).norm_act(
-        x.data_ptr(), _KINDS[x.dtype], bias.data_ptr(), inner, outer, gain.data_ptr(), shift.data_ptr(), group or 0,
-        rows, n, out.data_ptr(), _KINDS[dtype], *_stats(stats), threads_for(x.numel()),
+        x.data_ptr(), KINDS[x.dtype], bias.data_ptr(), inner, outer, gain.data_ptr(), shift.data_ptr(), group or 0,
+        rows, n, out.data_ptr(), KINDS[dtype], *_stats(stats), threads_for(x.numel()),
     )  # fmt: skip
     return out, (x, bias, stats, gain, shift) if stats is not None else ()
 
@@ -99,8 +99,8 @@ def norm_act_backward(
     sums = gain.new_empty(3, n) if norm_wanted or one_bias else None
     share = gain.new_empty(-(-rows // _BLOCK), 3, n) if sums is not None else None
     _library(x).norm_act_backward(
-        grad.data_ptr(), _KINDS[grad.dtype], x.data_ptr(), _KINDS[x.dtype], biases.data_ptr(), inner, outer,
-        gain.data_ptr(), shift.data_ptr(), group or 0, *_stats(stats), rows, n, low.data_ptr(), _KINDS[dtype],
+        grad.data_ptr(), KINDS[grad.dtype], x.data_ptr(), KINDS[x.dtype], biases.data_ptr(), inner, outer,
+        gain.data_ptr(), shift.data_ptr(), group or 0, *_stats(stats), rows, n, low.data_ptr(), KINDS[dtype],
         _place(plain), _place(sums), _place(share), threads_for(x.numel()),
     )  # fmt: skip
     to_gain, to_shift, to_bias = sums if sums is not None else (None, None, None)
@@ -115,7 +115,7 @@ def fold(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, dtype: torch
     out, to_bias = weight.new_empty(weight.shape, dtype=dtype), bias.new_empty(bias.shape)
     _library(weight).fold(
         weight.data_ptr(), gain.data_ptr(), shift.data_ptr(), bias.data_ptr(), members, a, n,
-        out.data_ptr(), _KINDS[dtype], to_bias.data_ptr(), threads_for(weight.numel()),
+        out.data_ptr(), KINDS[dtype], to_bias.data_ptr(), threads_for(weight.numel()),
     )  # fmt: skip
     return out, to_bias
 
@@ -129,7 +129,7 @@ def fold_backward(
     to_weight = torch.empty_like(weight)
     to_gain, to_shift = weight.new_empty(2, members, 1, a)
     _library(weight).fold_backward(
-        grad.data_ptr(), _KINDS[grad.dtype], grad_bias.data_ptr(), weight.data_ptr(), gain.data_ptr(),
+        grad.data_ptr(), KINDS[grad.dtype], grad_bias.data_ptr(), weight.data_ptr(), gain.data_ptr(),
         shift.data_ptr(), members, a, n, to_weight.data_ptr(), to_gain.data_ptr(), to_shift.data_ptr(),
         threads_for(weight.numel()),
     )  # fmt: skip

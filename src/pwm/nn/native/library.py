@@ -34,7 +34,7 @@ _SIGNATURES = {
     "norm_act_backward": (_P, _I, _P, _I, _P, _N, _N, _P, _P, _N, _P, _P, _N, _N, _P, _I, _P, _P, _P, _I),
     "fold": (_P, _P, _P, _P, _N, _N, _N, _P, _I, _P, _I),
     "fold_backward": (_P, _I, _P, _P, _P, _P, _N, _N, _N, _P, _P, _P, _I),
-    "clip_adam": (_N, _P, _P, _P, _P, _P, _P, _P, _N, _F, _F, _F, _F, _P, _P, _I),
+    "clip_adam": (_N, *(_P,) * 8, _N, _F, _F, _F, _F, _P, _P, _I),
 }
 
 
@@ -64,8 +64,9 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     try:
         library = _compiled(compiler, _openmp())
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        return None, f"{compiler} could not build them: {said.strip().splitlines()[-1] if said.strip() else error!r}"
+        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        told = next((line for line in said if "error" in line), said[-1] if said else repr(error))
+        return None, f"{compiler} could not build them: {told}"
     for name, types in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = types, None
