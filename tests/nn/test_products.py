@@ -1,5 +1,6 @@
 """bfloat16 products stay close to float32 ones in value and gradient, cost nothing that is not needed, and repeat."""
 
+import copy
 import time
 
 import pytest
@@ -131,3 +132,51 @@ def test_matrices_with_gaps_between_their_rows_are_left_to_torch(monkeypatch):
         assert torch.equal(product(a, b), a @ b)
     weights = ConditionedMLP(96, 104, (300,), 8).share().factors
     assert all(weight.is_contiguous() for weight in weights)
+
+
+@pytest.fixture
+def frozen():
+    """A network large enough that its weights are kept in oneDNN's order."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ConditionedMLP(300, 4, (256, 260), 304, 8).requires_grad_(False)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rows", [1, 3, 4, 16, 64, 300])
+def test_weights_that_last_give_the_same(frozen, rows, precision):
+    set_precision(frozen, precision)
+    x, context = draw(rows, 300).requires_grad_(True), draw(256)
+    shared = frozen.share()
+    assert shared is frozen.share() and shared.lasting == has_onednn()
+    fresh = copy.deepcopy(shared)
+    fresh.lasting = False
+    results = []
+    for weights in (shared, fresh):
+        out = frozen(x, context, weights)
+        results.append((out.detach(), *torch.autograd.grad((out * draw(*out.shape)).sum(), x)))
+    assert bool(shared._packed) == (has_onednn() and rows >= 4) and not fresh._packed
+    for a, b in zip(*results, strict=True):
+        tolerance = 1e-5 if precision == "float32" else 1e-2
+        assert float((a - b).norm() / b.norm()) < tolerance
+
+
+def test_weights_that_last_are_made_anew_when_they_change(frozen):
+    x, context = draw(64, 300), draw(256)
+    before, shared = frozen(x, context), frozen.share()
+    with torch.no_grad():
+        frozen.linears[1].weight.mul_(2.0)
+    assert frozen.share() is not shared and not torch.equal(frozen(x, context), before)
+    shared = frozen.share()
+    set_precision(frozen, "bfloat16")
+    assert frozen.share() is not shared
+    frozen.requires_grad_(True)
+    assert not frozen.share().lasting
+
+
+def test_a_network_that_was_used_can_be_copied(frozen):
+    x, context = draw(64, 300), draw(256)
+    expected = frozen(x, context)
+    twin = copy.deepcopy(frozen)
+    assert torch.equal(twin(x, context), expected)
+    assert twin.to("meta")(x.to("meta"), context.to("meta")).is_meta

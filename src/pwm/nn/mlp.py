@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pwm.nn.forms import form_for
 from pwm.nn.plain import EPS
-from pwm.nn.products import SharedWeights, product
+from pwm.nn.products import SharedWeights
 
 
 class ConditionedMLP(nn.Module):
@@ -35,6 +35,7 @@ class ConditionedMLP(nn.Module):
         self.inputs = inputs
         self.simnorm_group = simnorm_group
         self.precision = "float32"
+        self._frozen: tuple[tuple, SharedWeights] | None = None
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         normed = widths[1:] if simnorm_group else widths[1:-1]
         self.norms = nn.ModuleList(nn.LayerNorm(width, EPS) for width in normed)
@@ -47,12 +48,19 @@ class ConditionedMLP(nn.Module):
     def share(self) -> SharedWeights:
         """The weights for calls between which they do not change, as in the steps of a rollout.
 
-        A last layer without LayerNorm always multiplies in float32: its output is read as numbers.
+        Those of a frozen network are prepared once and kept until they change. A last layer without LayerNorm always
+        multiplies in float32: its output is read as numbers.
         """
         first, *rest = self.linears
         weights = [first.weight[:, : self.inputs], *(linear.weight for linear in rest)]
         last = self.precision if self.simnorm_group else "float32"
-        return SharedWeights(weights, [*(self.precision for _ in rest), last])
+        precisions = [*(self.precision for _ in rest), last]
+        if any(linear.weight.requires_grad for linear in self.linears):
+            return SharedWeights(weights, precisions)
+        state = (first.weight.device, first.weight.dtype, *precisions, *(w._version for w in weights))
+        if self._frozen is None or self._frozen[0] != state:
+            self._frozen = state, SharedWeights(weights, precisions, lasting=True)
+        return self._frozen[1]
 
     def forward(self, x: Tensor, context: Tensor, shared: SharedWeights | None = None) -> Tensor:
         """Map x [..., inputs] with `context` [..., hidden[0]] (broadcast against x) to [..., outputs].
@@ -66,12 +74,12 @@ class ConditionedMLP(nn.Module):
         inputs = (x, context, *shared.handles, *biases, *gains, *shifts)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs):
             return _Perceptron.apply(shared, self.simnorm_group, *inputs)
-        return _forward(x, shared.factors, [context, *biases], gains, shifts, self.simnorm_group)
+        return _forward(shared, x, [context, *biases], gains, shifts, self.simnorm_group)
 
 
 def _forward(
+    shared: SharedWeights,
     x: Tensor,
-    factors: Sequence[Tensor],
     biases: Sequence[Tensor],
     gains: Sequence[Tensor],
     shifts: Sequence[Tensor],
@@ -80,12 +88,12 @@ def _forward(
     kept: list | None = None,
 ) -> Tensor:
     """The perceptron without a graph; `inputs` receives every layer's input, `kept` what its backward pass needs."""
-    form, last = form_for(biases), len(factors) - 1
+    form, factors, last = form_for(biases), shared.factors, len(shared.factors) - 1
     x = x.to(factors[0].dtype)
-    for i, (weight, bias) in enumerate(zip(factors, biases, strict=True)):
+    for i, bias in enumerate(biases):
         if inputs is not None:
             inputs.append(x)
-        x = product(x.reshape(-1, x.shape[-1]), weight.T).view(*x.shape[:-1], -1)
+        x = shared.forward(i, x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         if i == last and not group:
             return x + bias
         dtype = factors[i + 1].dtype if i < last else bias.dtype
@@ -106,10 +114,10 @@ class _Perceptron(torch.autograd.Function):
         gains, shifts = norms[: len(norms) // 2], norms[len(norms) // 2 :]
         inputs: list[Tensor] = []
         kept: list[tuple[Tensor, ...]] = []
-        out = _forward(x, shared.factors, [context, *biases], gains, shifts, group, inputs, kept)
+        out = _forward(shared, x, [context, *biases], gains, shifts, group, inputs, kept)
         needed = ctx.needs_input_grad[4 : 4 + layers]
         inputs = [x if wanted else None for x, wanted in zip(inputs, needed, strict=True)]
-        ctx.form, ctx.gathered, ctx.group = form_for([context, *biases]), shared.gathered, group
+        ctx.form, ctx.shared, ctx.group = form_for([context, *biases]), shared, group
         ctx.bias_shapes = [context.shape, *(bias.shape for bias in biases)]
         ctx.sizes = [len(part) for part in kept]
         ctx.save_for_backward(*shared.factors, *inputs, *(tensor for part in kept for tensor in part))
@@ -118,7 +126,7 @@ class _Perceptron(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        layers, normed, dtype = len(ctx.gathered), len(ctx.sizes), grad.dtype
+        layers, normed, dtype = len(ctx.shared.factors), len(ctx.sizes), grad.dtype
         saved = list(ctx.saved_tensors)
         factors, inputs, kept = saved[:layers], saved[layers : 2 * layers], saved[2 * layers :]
         x_needed, context_needed, *needed = ctx.needs_input_grad[2:]
@@ -138,9 +146,9 @@ class _Perceptron(torch.autograd.Function):
                 to_biases[i] = grad.sum_to_size(shape) if shape is not None else None
                 low = grad.to(factors[i].dtype)
             if weights_needed[i]:
-                ctx.gathered[i].add(low.flatten(0, -2), inputs[i].flatten(0, -2))
+                ctx.shared.gathered[i].add(low.flatten(0, -2), inputs[i].flatten(0, -2))
             if i or x_needed:
-                grad = product(low.flatten(0, -2), factors[i]).unflatten(0, low.shape[:-1])
+                grad = ctx.shared.backward(i, low.flatten(0, -2)).unflatten(0, low.shape[:-1])
         to_context, *to_biases = to_biases
         to_weights = [None] * layers
         to_x = grad.to(dtype) if x_needed else None

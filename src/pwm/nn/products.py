@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -16,6 +17,10 @@ _SMALL = 1 << 20
 """Products with fewer multiply-adds do not repay the call of another library."""
 _LONG = 1 << 15
 """Entries from which stacks of matrices times one column are written out: libraries are slow at them."""
+_PACKED = 1 << 16
+"""Entries from which a matrix that lasts is kept in the order that the library multiplies it in."""
+_FEW, _TYPICAL = 4, 64
+"""Rows from which that order is faster, and for which it is chosen."""
 _ROWS = 1024
 """Rows that a product of gathered weight gradients has at least, where there are as many: more is hardly faster."""
 
@@ -124,8 +129,10 @@ class SharedWeights:
     """The weights of one perceptron, for calls between which they do not change.
 
     Args:
-        weights: matrices, or stacks of them; gradients pass on to them.
+        weights: matrices [outputs, inputs]; gradients pass on to them.
         precisions: "float32" or "bfloat16" for each, the number format that it is multiplied in.
+        lasting: that they will serve many times, so that it pays to keep them in the order that oneDNN multiplies
+            them in (it reorders them at every call otherwise). Same results, more memory.
 
     Attributes:
         factors: the weights in that format, without graph.
@@ -133,13 +140,40 @@ class SharedWeights:
         gathered: where a call's backward pass puts its share of each weight's gradient.
     """
 
-    def __init__(self, weights: Sequence[Tensor], precisions: Sequence[str]) -> None:
+    def __init__(self, weights: Sequence[Tensor], precisions: Sequence[str], lasting: bool = False) -> None:
         self.factors = [
             lowered(weight.detach(), precision).contiguous()
             for weight, precision in zip(weights, precisions, strict=True)
         ]
         self.gathered = [Gathered(weight) for weight in weights]
+        self.lasting = lasting and has_onednn()
+        self._packed: dict[tuple[int, bool], Tensor] = {}
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
             self.handles = _Share.apply(self.gathered, *weights)
         else:
             self.handles = tuple(weight.detach() for weight in weights)
+
+    def __deepcopy__(self, memo: dict) -> SharedWeights:
+        twin = copy(self)
+        twin._packed = {}  # cannot be copied, and can be made again
+        return twin
+
+    def forward(self, layer: int, x: Tensor) -> Tensor:
+        """x [rows, inputs] times a layer's weights: [rows, outputs]."""
+        return self._product(layer, x, self.factors[layer].T)
+
+    def backward(self, layer: int, grad: Tensor) -> Tensor:
+        """The gradient at a layer's input from that at its product [rows, outputs]: [rows, inputs]."""
+        return self._product(layer, grad, self.factors[layer])
+
+    def _product(self, layer: int, x: Tensor, factor: Tensor) -> Tensor:
+        pays = self.lasting and x.shape[0] >= _FEW and factor.numel() >= _PACKED and factor.dtype != torch.float64
+        if not pays or factor.device.type not in ("cpu", "meta"):
+            return product(x, factor)
+        key = layer, factor.is_contiguous()
+        if key not in self._packed:
+            across = factor.T.contiguous()
+            self._packed[key] = across if across.is_meta else torch.ops.mkldnn._reorder_linear_weight(across, _TYPICAL)
+        if factor.is_meta:
+            return product(x, factor)
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self._packed[key], None, "none", [], "")
