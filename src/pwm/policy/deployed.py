@@ -92,6 +92,7 @@ class Policy(nn.Module):
         for name, width in (("context", model.encoder_units[0]), ("scale", wide), ("shift", wide)):
             self.register_buffer(name, torch.zeros(width))
         self._ready: tuple | None = None
+        self._weights: tuple[Tensor, ...] = ()
         self.requires_grad_(False).eval()
 
     def act(self, observation: np.ndarray | Tensor) -> np.ndarray:
@@ -113,7 +114,8 @@ class Policy(nn.Module):
 
     def _shared(self) -> tuple[SharedWeights, SharedFleet]:
         """What both networks make of their weights before they multiply; made again where a weight has changed."""
-        state = (self.scale.device, *(parameter._version for parameter in self.parameters()))
+        self._weights = self._weights or tuple(self.parameters())  # to walk the modules takes as long as an action
+        state = (self.scale.device, *(weight._version for weight in self._weights))
         if self._ready is None or self._ready[0] != state:
             self._ready = (state, self.encoder.share(), self.actor.net.share())
         return self._ready[1:]
