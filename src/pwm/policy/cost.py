@@ -76,10 +76,12 @@ def members_that_fit(
 def _bytes_of_one_and_two(
     model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig
 ) -> list[Point]:
-    blank = deepcopy(model).to("meta")
-    task = members[0][0]
-    with rehearsal(model.embedding.device):
-        return [(n, _rehearse(blank, store, [(task, seed) for seed in range(n)], config)) for n in (1, 2)]
+    task, points = members[0][0], []
+    for n in (1, 2):
+        blank = deepcopy(model).to("meta")  # one each: a frozen model prepares its weights once
+        with rehearsal(model.embedding.device):
+            points.append((n, _rehearse(blank, store, [(task, seed) for seed in range(n)], config)))
+    return points
 
 
 def _rehearse(model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig) -> int:
