@@ -2,8 +2,9 @@
 
 pwm train --task hopper --seeds 3
 pwm train --task ant --seeds 2 && pwm train --task ant --seed 2 --out runs/shac-ant-2
-pwm train --algo ppo --task ant --time-budget 10 && pwm train --algo ppo --task hopper --time-budget 10
-python docs/results/locomotion.py collect runs/shac-ant runs/shac-ant-2 runs/shac-hopper runs/ppo-ant runs/ppo-hopper
+pwm train --algo ppo --task ant && pwm train --algo ppo --task hopper
+pwm train --algo sac --task ant --time-budget 60 && pwm train --algo sac --task hopper --time-budget 60
+python docs/results/locomotion.py collect runs/shac-ant runs/shac-ant-2 runs/shac-hopper runs/ppo-* runs/sac-*
 python docs/results/locomotion.py render
 """
 
