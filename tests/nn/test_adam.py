@@ -124,7 +124,10 @@ def test_a_member_that_is_not_a_number_stays_so_and_spoils_no_other():
         assert parameter[1].isnan().all() and not parameter[[0, 2, 3, 4, 5]].isnan().any()
 
 
-def test_whoever_prepared_something_from_the_weights_is_told():
+@pytest.mark.parametrize("kernel", [True, False])
+def test_whoever_prepared_something_from_the_weights_is_told(kernel, monkeypatch):
+    if not kernel:
+        monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
     parameters, optimiser = fleet((0.01, 0.03))
     before = [p._version for p in parameters]
     clipped_step(optimiser, gradients(0), 2, 1.0)

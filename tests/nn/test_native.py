@@ -167,7 +167,7 @@ def test_without_a_compiler_all_works_and_the_reason_is_told(environment, reason
         "import torch; from pwm.nn.native import kernels, why_not; from pwm.nn.fleet_mlp import FleetMLP\n"
         "assert kernels() is None; print(why_not()); FleetMLP(2, 3, (4,), 1)(torch.zeros(2, 5, 3)).sum().backward()"
     )
-    given = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), **environment}
+    given = {**os.environ, "PWM_NATIVE": "1", "XDG_CACHE_HOME": str(tmp_path), **environment}
     done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert reason in done.stdout
@@ -183,6 +183,19 @@ def test_they_are_compiled_once_and_survive_a_cache_that_cannot_be_written(tmp_p
         assert len(list(home.glob("pwm/*.so"))) == count
         made = [path.stat().st_mtime_ns for path in home.glob("pwm/*.so")]
         assert not made or made == [path.stat().st_mtime_ns for path in home.glob("pwm/*.so")]
+
+
+@needs_kernels
+def test_a_damaged_file_in_the_cache_is_made_anew(tmp_path):
+    code = "from pwm.nn.native import kernels, why_not; assert kernels(), why_not()"
+    given = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=given, check=True)
+    (made,) = (tmp_path / "pwm").glob("*.so")
+    whole = made.read_bytes()
+    for damaged in (whole[:1000], b"", whole[:-1] + b"?"):
+        made.write_bytes(damaged)
+        subprocess.run([sys.executable, "-c", code], env=given, check=True)
+        assert made.read_bytes() == whole
 
 
 @pytest.mark.skipif(os.environ.get("PWM_NATIVE") == "0" or not shutil.which("cc"), reason="no compiler is to be used")

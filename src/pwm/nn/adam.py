@@ -55,7 +55,7 @@ def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor], members: 
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
         optimiser.step()
-        optimiser.zero_grad()
+        _finish(optimiser, parameters)
         return norms
     grads = [grad.contiguous() for grad in grads]
     states = [_state(optimiser, p) for p in parameters]
@@ -73,9 +73,14 @@ def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor], members: 
         m, v, (ctypes.c_float * count)(*(rate for _, rate in pairs)), counters, members, max_norm, beta1, beta2, eps,
         norms.data_ptr(), scratch.data_ptr(), threads_for(members * sum(sizes)),
     )  # fmt: skip
-    optimiser.zero_grad()
-    torch.autograd.graph.increment_version(parameters)  # whoever prepared something from the weights must know
+    _finish(optimiser, parameters)
     return norms
+
+
+def _finish(optimiser: torch.optim.Adam, parameters: Sequence[Tensor]) -> None:
+    """Drop gradients, and tell who prepared something from the weights: neither form of the step does."""
+    optimiser.zero_grad()
+    torch.autograd.graph.increment_version(parameters)
 
 
 def _state(optimiser: torch.optim.Adam, parameter: Tensor) -> dict[str, Tensor]:

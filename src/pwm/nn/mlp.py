@@ -56,6 +56,7 @@ class ConditionedMLP(nn.Module):
         last = self.precision if self.simnorm_group else "float32"
         precisions = [*(self.precision for _ in rest), last]
         if any(linear.weight.requires_grad for linear in self.linears):
+            self._frozen = None
             return SharedWeights(weights, precisions)
         state = (first.weight.device, first.weight.dtype, *precisions, *(w._version for w in weights))
         if self._frozen is None or self._frozen[0] != state:

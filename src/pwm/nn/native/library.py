@@ -62,7 +62,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     if compiler is None:
         return None, "no C compiler (cc, gcc or clang) on this machine"
     try:
-        library = _compiled(compiler, _openmp())
+        library = _compiled(compiler)
     except (OSError, subprocess.SubprocessError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         told = next((line for line in said if "error" in line), said[-1] if said else repr(error))
@@ -73,23 +73,24 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     return library, ""
 
 
-def _openmp() -> str | None:
-    """PyTorch's own OpenMP library, made visible to the kernels: two of them in one process fight for the cores."""
+def _has_openmp(version: str) -> bool:
+    """Whether PyTorch's own OpenMP library serves what this compiler makes, after making it visible to the kernels: two
+    such libraries in one process would fight for the cores."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
-        return None
+        return False
     found = re.search(r"(/\S*/lib(?:gomp|omp|iomp5)\b[^/\s]*\.so[^/\s]*)", maps)
-    if found is None:
-        return None
+    if found is None or ("clang" in version and "gomp" in found[1]):
+        return False
     ctypes.CDLL(found[1], mode=ctypes.RTLD_GLOBAL)
-    return found[1]
+    return True
 
 
-def _compiled(compiler: str, openmp: str | None) -> ctypes.CDLL:
+def _compiled(compiler: str) -> ctypes.CDLL:
     """The library for this source, compiler, processor and PyTorch, from the cache or made now."""
-    flags = [*_FLAGS, *_TARGET, *(["-fopenmp"] if openmp else [])]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    flags = [*_FLAGS, *_TARGET, *(["-fopenmp"] if _has_openmp(version) else [])]
     key = "\n".join(
         [
             *(path.read_text() for path in (_SOURCE, _SOURCE.with_name("lanes.h"))),
@@ -100,17 +101,34 @@ def _compiled(compiler: str, openmp: str | None) -> ctypes.CDLL:
         ]
     )
     name = f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pwm"
-    if (home / name).is_file():
-        return ctypes.CDLL(str(home / name))
+    kept = _cache() / name
+    if _whole(kept):
+        return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
         made, out = Path(folder) / "kernels.o", Path(folder) / name
         # Linked without OpenMP, whose symbols PyTorch's library provides.
         for command in ([*flags, "-c", str(_SOURCE), "-o", str(made)], ["-shared", str(made), "-o", str(out), "-lm"]):
             subprocess.run([compiler, *command], capture_output=True, text=True, check=True, timeout=300)
         with contextlib.suppress(PWMError):  # no place to keep it: this process has it all the same
-            write_atomic(home / name, lambda file: file.write(out.read_bytes()))
+            content = out.read_bytes()
+            write_atomic(kept, lambda file: file.write(content + hashlib.sha256(content).digest()))
         return ctypes.CDLL(str(out))
+
+
+def _whole(path: Path) -> bool:
+    """Whether a kept library is there and ends with its own digest: to load a damaged one would kill the process."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]
+
+
+def _cache() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pwm"
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / f"pwm-{os.getuid()}"
 
 
 def _processor() -> str:
