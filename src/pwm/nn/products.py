@@ -59,6 +59,8 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     bfloat16 products are summed in float32 and rounded at the end.
     """
     columns = b.shape[-1]
+    if a.shape[-1] == 1:
+        return a * b
     if columns == 1 and a.ndim == 3 and a.numel() >= _LONG:
         return (a * b.mT).sum(dim=-1, keepdim=True) if a.stride(-1) == 1 else (a.mT * b).sum(dim=1).unsqueeze(-1)
     large = a.dtype == torch.float32 and a.shape[-2] * a.shape[-1] * columns >= _SMALL

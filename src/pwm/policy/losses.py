@@ -115,7 +115,7 @@ def critic_gradients(
     and the gradient of its sum over members for each of the critics' parameters.
 
     Args:
-        latents: [members, rows, latent_dim].
+        latents: [members, rows, latent_dim], or a copy for every critic [members * critics, rows, latent_dim].
         targets: [members, rows].
         weights: [members, rows], 0 for rows that do not count; None counts all.
     """
