@@ -83,8 +83,8 @@ class SACConfig:
     normalise_rewards: bool = False
     """Divide rewards by the running deviation of the discounted return."""
 
-    checkpoint_every: int = 500_000
-    """Environment steps between two checkpoints; one holds the whole replay buffer."""
+    checkpoint_every: int = 50_000
+    """Environment steps between two checkpoints, minutes of SAC; one holds the whole replay buffer."""
     log_every: int = 10_000
     """Environment steps between two lines of metrics."""
 
