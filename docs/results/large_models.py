@@ -13,8 +13,7 @@ HERE = Path(__file__).parent
 HEAD = """# Memory of large world models
 
 Gradient steps on random data of MT30's shape. "One update" counts gradients, activations and all else that is alive at
-the worst moment of an update; "process" is the largest resident set, a checkpoint written included. Other programs
-shared the machine, so the times are good for orders of magnitude only. Small parts are slow: every part and every block
+the worst moment of an update; "process" is the largest resident set, a checkpoint written included. Small parts are slow: every part and every block
 of recomputed steps adds a gradient for all weights, which at 317M costs more than the arithmetic of a few slices. And
 with so few slices the weights take most of the memory: parts pay at large batches, which the second table is about.
 """
@@ -49,8 +48,8 @@ def page(found: dict) -> str:
     lines = [HEAD, f"| {heads} |", "|---" * 9 + "|", *map(measured, found["cases"].values()), MIDDLE]
     lines += ["| model | precision | all at once | `micro_batch` 128 | `recompute_steps` 4 | both |", "|---" * 6 + "|"]
     lines += map(rehearsed, found["rehearsed"])
-    where = f"{found['machine']}, {found['threads']} thread, torch {found['versions']['torch']}, {found['date'][:10]}"
-    return "\n".join([*lines, "", f"Command: `{found['command']}`. {where}.", "", found.get("note", ""), ""])
+    where = f"{found['machine']}, threads: {found['threads']}, torch {found['versions']['torch']}, {found['date'][:10]}"
+    return "\n".join([*lines, "", f"Command: `{found['command']}`. {where}.", ""])
 
 
 if __name__ == "__main__":

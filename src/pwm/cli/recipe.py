@@ -58,7 +58,7 @@ RECIPES: dict[str, Recipe] = {
             actor_average=0.995,
             precision="auto",
         ),
-        episodes=10,
+        episodes=30,
         film_seconds=4.0,
     ),
     # Goes through all the motions in seconds and learns nothing worth having.
