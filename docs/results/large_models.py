@@ -13,9 +13,10 @@ HERE = Path(__file__).parent
 HEAD = """# Memory of large world models
 
 Gradient steps on random data of MT30's shape. "One update" counts gradients, activations and all else that is alive at
-the worst moment of an update; "process" is the largest resident set, a checkpoint written included. Small parts are slow: every part and every block
-of recomputed steps adds a gradient for all weights, which at 317M costs more than the arithmetic of a few slices. And
-with so few slices the weights take most of the memory: parts pay at large batches, which the second table is about.
+the worst moment of an update; "process" is the largest resident set, a checkpoint written included. Small parts are
+slow: every part and every block of recomputed steps adds a gradient for all weights, which at 317M costs more than the
+arithmetic of a few slices. And with so few slices the weights take most of the memory: parts pay at large batches,
+which the second table is about.
 """
 MIDDLE = """
 What the paper's batch of 1,024 slices of 16 steps needs: weights, Adam's moments, gradients and activations together,
