@@ -91,4 +91,4 @@ def test_the_bundled_sample_in_under_a_minute(pwm):
 
 def test_recipes():
     assert set(RECIPES) == {"quickstart", "tiny"}
-    assert RECIPES["quickstart"].episodes == 10
+    assert RECIPES["quickstart"].episodes == 30
