@@ -91,6 +91,26 @@ def test_fold(n, dtype):
 
 
 @needs_kernels
+def test_tensors_with_gaps_are_read_as_they_are():
+    wide = draw(3, 21, 80)
+    weight, bias = wide[..., ::2], draw(3, 1, 80)[..., ::2]
+    gain, shift = draw(21, 3).T.unsqueeze(1), draw(3, 1, 42)[..., ::2]
+    grad, to_bias = draw(3, 40, 21, seed=4).mT, draw(3, 1, 80, seed=5)[..., ::2]
+    x, row = draw(3, 21, 80, seed=6)[..., ::2], draw(80, seed=7)[::2]
+    results = []
+    for form in (layers, plain):
+        mish, kept = form.mish_norm(x, bias, FULL, True)
+        act, kept_too = form.norm_act(x, row, row, row, 8, FULL, True)
+        results.append([
+            *form.fold(weight, bias, gain, shift, FULL), *form.fold_backward(grad, to_bias, weight, gain, shift),
+            mish, *form.mish_norm_backward(grad, kept, FULL, True),
+            act, *form.norm_act_backward(grad, kept_too, 8, FULL, row.shape, True),
+        ])  # fmt: skip
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@needs_kernels
 def test_every_bfloat16_is_read_and_written_as_pytorch_does():
     """All numbers of the format and those between them, infinities, and what is not a number."""
     every = torch.arange(65536, dtype=torch.int32).to(torch.int16).view(HALF)

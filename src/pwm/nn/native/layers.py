@@ -76,6 +76,7 @@ def norm_act(
     n = x.shape[-1]
     rows = x.numel() // n
     x, (bias, inner, outer) = x.contiguous(), _repeating(bias, x)
+    gain, shift = gain.contiguous(), shift.contiguous()
     out = x.new_empty(x.shape, dtype=dtype)
     stats = gain.new_empty(2, rows) if keep else None
     _library(x).norm_act(
@@ -112,6 +113,7 @@ def norm_act_backward(
 def fold(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """See `plain.fold`."""
     members, a, n = weight.shape
+    weight, bias, gain, shift = (x.contiguous() for x in (weight, bias, gain, shift))
     out, to_bias = weight.new_empty(weight.shape, dtype=dtype), bias.new_empty(bias.shape)
     _library(weight).fold(
         weight.data_ptr(), gain.data_ptr(), shift.data_ptr(), bias.data_ptr(), members, a, n,
@@ -125,7 +127,7 @@ def fold_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `plain.fold_backward`."""
     members, a, n = weight.shape
-    grad, grad_bias = grad.contiguous(), grad_bias.contiguous()
+    grad, grad_bias, weight, gain, shift = (x.contiguous() for x in (grad, grad_bias, weight, gain, shift))
     to_weight = torch.empty_like(weight)
     to_gain, to_shift = weight.new_empty(2, members, 1, a)
     _library(weight).fold_backward(
