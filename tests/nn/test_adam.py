@@ -124,6 +124,17 @@ def test_a_member_that_is_not_a_number_stays_so_and_spoils_no_other():
         assert parameter[1].isnan().all() and not parameter[[0, 2, 3, 4, 5]].isnan().any()
 
 
+def test_on_a_device_nothing_is_read_back(monkeypatch):
+    """The step size is a tensor there; to read it would wait, and could not be recorded."""
+    parameter = torch.nn.Parameter(torch.ones(2, 3, device="meta"))
+    optimiser = torch.optim.Adam([parameter], lr=torch.tensor(0.1), capturable=True)
+    optimiser.param_groups[0]["lr"] = torch.tensor(0.1, device="meta")
+    stepped = []
+    monkeypatch.setattr(optimiser, "step", lambda: stepped.append(parameter.grad))
+    norms = clipped_step(optimiser, [torch.ones(2, 3, device="meta")], 2, 1.0)
+    assert norms.is_meta and stepped[0].is_meta and parameter.grad is None
+
+
 @pytest.mark.parametrize("kernel", [True, False])
 def test_whoever_prepared_something_from_the_weights_is_told(kernel, monkeypatch):
     if not kernel:

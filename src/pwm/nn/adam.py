@@ -45,8 +45,7 @@ def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor], members: 
         optimiser: Adam without weight decay; its state stays the one that PyTorch's own step keeps.
         grads: one for each of its parameters, in their order; in bfloat16 where a product delivered it so.
     """
-    pairs = [(p, float(group["lr"])) for group in optimiser.param_groups for p in group["params"]]
-    parameters = [p for p, _ in pairs]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     served = all(p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in parameters)
     library = kernels() if served else None
     if library is None:
@@ -65,12 +64,13 @@ def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor], members: 
         (ctypes.c_void_p * count)(*(x.data_ptr() for x in column))
         for column in (parameters, grads, moments, squares, steps)
     )
+    rates = [float(group["lr"]) for group in optimiser.param_groups for _ in group["params"]]
     norms = torch.empty(members)
     scratch = torch.empty(members * sum(-(-size // _CHUNK) for size in sizes), dtype=torch.float64)
     (beta1, beta2), eps = optimiser.defaults["betas"], optimiser.defaults["eps"]
     library.clip_adam(
         count, (ctypes.c_int64 * count)(*sizes), p, g, (ctypes.c_int * count)(*(KINDS[grad.dtype] for grad in grads)),
-        m, v, (ctypes.c_float * count)(*(rate for _, rate in pairs)), counters, members, max_norm, beta1, beta2, eps,
+        m, v, (ctypes.c_float * count)(*rates), counters, members, max_norm, beta1, beta2, eps,
         norms.data_ptr(), scratch.data_ptr(), threads_for(members * sum(sizes)),
     )  # fmt: skip
     _finish(optimiser, parameters)
