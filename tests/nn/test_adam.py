@@ -144,3 +144,44 @@ def test_whoever_prepared_something_from_the_weights_is_told(kernel, monkeypatch
     clipped_step(optimiser, gradients(0), 2, 1.0)
     assert all(p.grad is None for p in parameters)
     assert all(p._version > b for p, b in zip(parameters, before, strict=True))
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_settings_are_those_of_the_groups_and_missing_gradients_are_left_out(kernel, monkeypatch):
+    if not kernel:
+        monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
+    (ours, optimiser), (theirs, plain) = fleet((0.01, 0.03)), fleet((0.01, 0.03))
+    for group in (*optimiser.param_groups, *plain.param_groups):
+        group["betas"], group["eps"] = (0.5, 0.6), 1e-3
+    for _ in range(3):
+        grads = gradients(1)
+        for parameter, grad in zip(theirs, grads, strict=True):
+            parameter.grad = grad.clone() if grad is not grads[1] else None
+        plain.step()
+        clipped_step(optimiser, [grad if grad is not grads[1] else None for grad in grads], 2, 1e9)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_other_forms_of_adam_are_pytorchs(monkeypatch):
+    (ours, optimiser), (theirs, plain) = fleet((0.01, 0.03)), fleet((0.01, 0.03))
+    for one in (optimiser, plain):
+        one.param_groups[1]["weight_decay"] = 0.3
+    clipped_step(optimiser, gradients(0), 2, 1e9)
+    for parameter, grad in zip(theirs, gradients(0), strict=True):
+        parameter.grad = grad
+    plain.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_the_process_own_defaults_do_not_matter():
+    (ours, optimiser), (theirs, other) = fleet((0.01, 0.03)), fleet((0.01, 0.03))
+    expected = clipped_step(other, gradients(0), 2, 1.0)
+    grads = gradients(0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            norms = clipped_step(optimiser, grads, 2, 1.0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(norms, expected) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -118,7 +118,7 @@ def test_only_what_is_asked_for_is_computed_and_kept():
     net.requires_grad_(False)
     assert not net(x, context).requires_grad
     out = net(x.requires_grad_(True), context)
-    shared = out.grad_fn.shared.gathered
+    shared = out.grad_fn.gathered
     torch.autograd.grad(out.sum(), x)
     assert all(gathered.take() is None for gathered in shared)
     net.requires_grad_(True)
@@ -169,3 +169,9 @@ def test_lower_precisions_stay_near_float64(kind, precision):
         if a.norm() > 0:
             assert float((a - b.double()).norm() / a.norm()) < limit
             assert F.cosine_similarity(a.flatten(), b.double().flatten(), dim=0) > 0.999
+
+
+def test_no_rows_have_no_gradient():
+    net = randomised(FleetMLP(2, 3, (4, 5), 1)).float()
+    net(torch.zeros(2, 0, 3)).sum().backward()
+    assert all(not parameter.grad.any() for parameter in net.parameters())

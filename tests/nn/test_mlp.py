@@ -1,10 +1,15 @@
 """The conditioned perceptron equals a plain one on concatenated inputs; a fleet equals its members one by one."""
 
+import copy
+import pickle
+
+import pytest
 import torch
 import torch.nn.functional as F
 
 from pwm.nn.fleet_mlp import FleetMLP
 from pwm.nn.mlp import ConditionedMLP, init_truncated_normal
+from pwm.runtime.errors import PWMError
 
 
 def test_conditioned_mlp_equals_concatenation():
@@ -58,3 +63,73 @@ def test_orthogonal_initialisation_of_one_member():
     again = FleetMLP(1, 20, (12,), 3)
     again.init_orthogonal(0, 2.0, 0.5, torch.Generator().manual_seed(3))
     assert torch.equal(again.weights[0][0], fleet.weights[0][1])
+
+
+def used(rows=8):
+    """A frozen network that has prepared its weights, and what it was called with."""
+    torch.manual_seed(0)
+    net = ConditionedMLP(256, 3, (260,), 8).requires_grad_(False)
+    x, context = torch.randn(rows, 256), torch.randn(260)
+    net(x, context)
+    return net, x, context
+
+
+def plain_result(net, x, context):
+    twin = ConditionedMLP(256, 3, (260,), 8)
+    twin.load_state_dict(net.state_dict())
+    return twin(x, context).detach()
+
+
+def test_a_frozen_network_notices_every_new_weight():
+    net, x, context = used()
+    vector = torch.nn.utils.parameters_to_vector(net.parameters())
+    torch.nn.utils.vector_to_parameters(2.0 * vector, net.parameters())
+    torch.testing.assert_close(net(x, context), plain_result(net, x, context))
+    net.load_state_dict({name: value + 0.1 for name, value in net.state_dict().items()}, assign=True)
+    net.requires_grad_(False)
+    torch.testing.assert_close(net(x, context), plain_result(net, x, context))
+    assert net.double()(x.double(), context.double()).dtype == torch.float64
+
+
+def test_copies_of_a_used_network_are_their_own():
+    net, x, context = used()
+    twin = copy.deepcopy(net)
+    twin(x, context)
+    second, pickled = copy.deepcopy(twin), pickle.loads(pickle.dumps(twin))
+    before = second(x, context)
+    with torch.no_grad():
+        twin.linears[0].weight.neg_()
+    for other in (second, pickled):
+        assert torch.equal(other(x, context), before)
+    assert not torch.equal(twin(x, context), before)
+
+
+def test_a_used_network_passes_from_inference_to_gradients():
+    torch.manual_seed(0)
+    net = ConditionedMLP(256, 3, (260,), 8).requires_grad_(False)
+    x, context = torch.randn(8, 256), torch.randn(260)
+    with torch.inference_mode():
+        expected = net(x, context)
+        made = ConditionedMLP(256, 3, (260,), 8).requires_grad_(False)
+        made(x, context)
+    out = net(x.requires_grad_(True), context)
+    assert torch.equal(out, expected) and torch.autograd.grad(out.sum(), x)[0].shape == x.shape
+
+
+def test_half_precision_networks_go_to_pytorch():
+    net, x, context = used()
+    assert net.half()(x.half(), context.half()).dtype == torch.float16
+
+
+def test_a_context_of_more_axes_than_the_input():
+    net = ConditionedMLP(5, 3, (16,), 4)
+    x, context = torch.randn(4, 5), torch.randn(2, 1, 16)
+    together = net(x, context)
+    assert together.shape == (2, 4, 4)
+    for k in range(2):
+        torch.testing.assert_close(together[k], net(x, context[k, 0]))
+
+
+def test_groups_must_divide_the_output():
+    with pytest.raises(PWMError, match="simnorm_group 3 does not divide the width 8"):
+        ConditionedMLP(5, 3, (16,), 8, simnorm_group=3)

@@ -72,7 +72,7 @@ def pretrain(
         raise PWMError(f"{out}: has an imported world model; use another --out")
     known = "pretrain" in before
     facts = {"command": command or _command(), "seed": seed, "data": _data(store), "tasks": _tasks(store)}
-    record_step(out, "pretrain", settings, parts=description(), **facts)
+    record_step(out, "pretrain", settings, parts=description(device), **facts)
     if known and done >= config.updates and weights.exists():
         print(f"World model: skipped, pre-trained before ({done:,} updates, {weights})")
         return load_world_model(weights, device)
@@ -176,7 +176,7 @@ def _learn_fleet(
     if "pretrain" not in before.get("config", {}):  # a run of policies alone
         known = {task["id"]: task for task in [*before.get("tasks", []), *_tasks(store, tasks)]}
         facts |= {"seed": before.get("seed", seeds[0]), "tasks": list(known.values())}
-    record_step(out, f"learn {checkpoint.stem}", settings, parts=description(), **facts)
+    record_step(out, f"learn {checkpoint.stem}", settings, parts=description(device), **facts)
     if done >= config.total_updates:
         policies = learn_policies(model, store, out, tasks, config, seeds, device)
         print(f"Policies: skipped, {len(members)} learned before ({done:,} updates, {Path(out) / 'policies'})")

@@ -1,4 +1,4 @@
-"""Gradient clipping and Adam (Kingma and Ba 2015) in one pass over memory, for fleets and for single networks."""
+"""Gradient clipping and Adam (Kingma and Ba 2015) as one step, for fleets and for single networks."""
 
 from __future__ import annotations
 
@@ -36,45 +36,68 @@ def clip_per_member(grads: Sequence[Tensor], members: int, max_norm: float) -> T
 
 
 @torch.no_grad()
-def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor], members: int, max_norm: float) -> Tensor:
+def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor | None], members: int, max_norm: float) -> Tensor:
     """Clip each member's gradient (`clip_per_member`) and let the optimiser step; returns the norms before [members].
 
     No parameter keeps a gradient.
 
     Args:
-        optimiser: Adam without weight decay; its state stays the one that PyTorch's own step keeps.
-        grads: one for each of its parameters, in their order; in bfloat16 where a product delivered it so.
+        optimiser: its state stays the one that PyTorch's own step keeps.
+        grads: one for each of its parameters, in their order; in bfloat16 where a product delivered it so. A parameter
+            whose gradient is None stays as it is.
     """
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    served = all(p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous() for p in parameters)
-    library = kernels() if served else None
+    grouped = [(p, group) for group in optimiser.param_groups for p in group["params"]]
+    wanted = [(p, group, grad) for (p, group), grad in zip(grouped, grads, strict=True) if grad is not None]
+    parameters, groups, grads = ([row[i] for row in wanted] for i in range(3))
+    library = kernels() if _served(optimiser, parameters, groups) else None
     if library is None:
         grads = [grad.to(p.dtype) for grad, p in zip(grads, parameters, strict=True)]
         norms = clip_per_member(grads, members, max_norm)
+        optimiser.zero_grad()
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
         optimiser.step()
         _finish(optimiser, parameters)
         return norms
     grads = [grad.contiguous() for grad in grads]
-    states = [_state(optimiser, p) for p in parameters]
+    states = [optimiser.state[p] for p in parameters]
     moments, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
     count, sizes = len(parameters), [p.numel() // members for p in parameters]
     p, g, m, v, counters = (
         (ctypes.c_void_p * count)(*(x.data_ptr() for x in column))
         for column in (parameters, grads, moments, squares, steps)
     )
-    rates = [float(group["lr"]) for group in optimiser.param_groups for _ in group["params"]]
-    norms = torch.empty(members)
-    scratch = torch.empty(members * sum(-(-size // _CHUNK) for size in sizes), dtype=torch.float64)
-    (beta1, beta2), eps = optimiser.defaults["betas"], optimiser.defaults["eps"]
+    rates = (ctypes.c_float * count)(*(float(group["lr"]) for group in groups))
+    kinds = (ctypes.c_int * count)(*(KINDS[grad.dtype] for grad in grads))
+    norms = torch.empty(members, dtype=torch.float32, device="cpu")
+    chunks = members * sum(-(-size // _CHUNK) for size in sizes)
+    scratch = torch.empty(chunks, dtype=torch.float64, device="cpu")
+    (beta1, beta2), eps = groups[0]["betas"], groups[0]["eps"]
     library.clip_adam(
-        count, (ctypes.c_int64 * count)(*sizes), p, g, (ctypes.c_int * count)(*(KINDS[grad.dtype] for grad in grads)),
-        m, v, (ctypes.c_float * count)(*rates), counters, members, max_norm, beta1, beta2, eps,
-        norms.data_ptr(), scratch.data_ptr(), threads_for(members * sum(sizes)),
+        count, (ctypes.c_int64 * count)(*sizes), p, g, kinds, m, v, rates, counters, members, max_norm,
+        beta1, beta2, eps, norms.data_ptr(), scratch.data_ptr(), threads_for(members * sum(sizes)),
     )  # fmt: skip
     _finish(optimiser, parameters)
     return norms
+
+
+def _served(optimiser: torch.optim.Adam, parameters: Sequence[Tensor], groups: Sequence[dict]) -> bool:
+    """Whether the kernel can take this step: plain Adam, of one setting but for step sizes, on float32 tensors."""
+    if not parameters:
+        return False
+    first = groups[0]
+    for p, group in zip(parameters, groups, strict=True):
+        if p.device.type != "cpu" or p.dtype != torch.float32 or not p.is_contiguous():
+            return False
+        if group is not first and (group["betas"], group["eps"]) != (first["betas"], first["eps"]):
+            return False
+        if group["weight_decay"] or group["amsgrad"] or group["maximize"]:
+            return False
+        state = _state(optimiser, p)
+        for x, size in ((state["step"], 1), (state["exp_avg"], p.numel()), (state["exp_avg_sq"], p.numel())):
+            if x.dtype != torch.float32 or x.device.type != "cpu" or x.numel() != size or not x.is_contiguous():
+                return False
+    return True
 
 
 def _finish(optimiser: torch.optim.Adam, parameters: Sequence[Tensor]) -> None:
@@ -87,6 +110,6 @@ def _state(optimiser: torch.optim.Adam, parameter: Tensor) -> dict[str, Tensor]:
     """Adam's counter and moments of a parameter, made as its own first step makes them."""
     state = optimiser.state[parameter]
     if not state:
-        state["step"] = torch.zeros(())
+        state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
     return state

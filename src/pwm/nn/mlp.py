@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from pwm.nn.forms import form_for
 from pwm.nn.plain import EPS
-from pwm.nn.products import SharedWeights
+from pwm.nn.products import SharedWeights, product
+from pwm.runtime.errors import PWMError
 
 
 class ConditionedMLP(nn.Module):
@@ -31,11 +32,15 @@ class ConditionedMLP(nn.Module):
         self, inputs: int, task_dim: int, hidden: Sequence[int], outputs: int, simnorm_group: int | None = None
     ) -> None:
         super().__init__()
+        if simnorm_group and outputs % simnorm_group:
+            raise PWMError(
+                f"simnorm_group {simnorm_group} does not divide the width {outputs} of the output; change one"
+            )
         widths = [inputs + task_dim, *hidden, outputs]
         self.inputs = inputs
         self.simnorm_group = simnorm_group
         self.precision = "float32"
-        self._frozen: tuple[tuple, SharedWeights] | None = None
+        self._frozen: tuple[tuple, list[Tensor], SharedWeights] | None = None
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         normed = widths[1:] if simnorm_group else widths[1:-1]
         self.norms = nn.ModuleList(nn.LayerNorm(width, EPS) for width in normed)
@@ -48,20 +53,28 @@ class ConditionedMLP(nn.Module):
     def share(self) -> SharedWeights:
         """The weights for calls between which they do not change, as in the steps of a rollout.
 
-        Those of a frozen network are prepared once and kept until they change. A last layer without LayerNorm always
+        Those of a frozen network are prepared once and kept until they change (what goes by `weight.data` is not
+        noticed). A last layer without LayerNorm always
         multiplies in float32: its output is read as numbers.
         """
         first, *rest = self.linears
         weights = [first.weight[:, : self.inputs], *(linear.weight for linear in rest)]
         last = self.precision if self.simnorm_group else "float32"
         precisions = [*(self.precision for _ in rest), last]
-        if any(linear.weight.requires_grad for linear in self.linears):
+        own = [linear.weight for linear in self.linears]
+        if any(weight.requires_grad or weight.is_inference() for weight in own):
             self._frozen = None
             return SharedWeights(weights, precisions)
-        state = (first.weight.device, first.weight.dtype, *precisions, *(w._version for w in weights))
+        state = (first.weight.device, *precisions, *((w.data_ptr(), w.dtype, w._version) for w in own))
         if self._frozen is None or self._frozen[0] != state:
-            self._frozen = state, SharedWeights(weights, precisions, lasting=True)
-        return self._frozen[1]
+            with torch.inference_mode(False), torch.no_grad():  # what is kept may be differentiated through later
+                shared = SharedWeights(weights, precisions, lasting=True)
+                self._frozen = state, [weight.detach() for weight in own], shared  # their places are not given away
+        return self._frozen[2]
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: what is kept for a frozen network can be made again."""
+        return self.__dict__ | {"_frozen": None}
 
     def forward(self, x: Tensor, context: Tensor, shared: SharedWeights | None = None) -> Tensor:
         """Map x [..., inputs] with `context` [..., hidden[0]] (broadcast against x) to [..., outputs].
@@ -70,6 +83,9 @@ class ConditionedMLP(nn.Module):
             shared: what `share` returned, for calls that come in numbers.
         """
         shared = shared or self.share()
+        lead, own = context.shape[:-1], x.shape[:-1]
+        if len(lead) > len(own) or any(a not in (1, b) for a, b in zip(reversed(lead), reversed(own))):
+            x = x.expand(*torch.broadcast_shapes(own, lead), -1)
         biases = [linear.bias for linear in self.linears[1:]]
         gains, shifts = [norm.weight for norm in self.norms], [norm.bias for norm in self.norms]
         inputs = (x, context, *shared.handles, *biases, *gains, *shifts)
@@ -118,7 +134,8 @@ class _Perceptron(torch.autograd.Function):
         out = _forward(shared, x, [context, *biases], gains, shifts, group, inputs, kept)
         needed = ctx.needs_input_grad[4 : 4 + layers]
         inputs = [x if wanted else None for x, wanted in zip(inputs, needed, strict=True)]
-        ctx.form, ctx.shared, ctx.group = form_for([context, *biases]), shared, group
+        ctx.form, ctx.gathered, ctx.group = form_for([context, *biases]), shared.gathered, group
+        ctx.lasting = shared if shared.lasting else None  # else not kept beyond what autograd keeps
         ctx.bias_shapes = [context.shape, *(bias.shape for bias in biases)]
         ctx.sizes = [len(part) for part in kept]
         ctx.save_for_backward(*shared.factors, *inputs, *(tensor for part in kept for tensor in part))
@@ -127,7 +144,7 @@ class _Perceptron(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        layers, normed, dtype = len(ctx.shared.factors), len(ctx.sizes), grad.dtype
+        layers, normed, dtype = len(ctx.gathered), len(ctx.sizes), grad.dtype
         saved = list(ctx.saved_tensors)
         factors, inputs, kept = saved[:layers], saved[layers : 2 * layers], saved[2 * layers :]
         x_needed, context_needed, *needed = ctx.needs_input_grad[2:]
@@ -147,9 +164,11 @@ class _Perceptron(torch.autograd.Function):
                 to_biases[i] = grad.sum_to_size(shape) if shape is not None else None
                 low = grad.to(factors[i].dtype)
             if weights_needed[i]:
-                ctx.shared.gathered[i].add(low.flatten(0, -2), inputs[i].flatten(0, -2))
+                ctx.gathered[i].add(low.flatten(0, -2), inputs[i].flatten(0, -2))
             if i or x_needed:
-                grad = ctx.shared.backward(i, low.flatten(0, -2)).unflatten(0, low.shape[:-1])
+                rows = low.flatten(0, -2)
+                grad = ctx.lasting.backward(i, rows) if ctx.lasting else product(rows, factors[i])
+                grad = grad.unflatten(0, low.shape[:-1])
         to_context, *to_biases = to_biases
         to_weights = [None] * layers
         to_x = grad.to(dtype) if x_needed else None

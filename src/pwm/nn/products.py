@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from copy import copy
 
 import torch
 from torch import Tensor
@@ -155,11 +154,6 @@ class SharedWeights:
         else:
             self.handles = tuple(weight.detach() for weight in weights)
 
-    def __deepcopy__(self, memo: dict) -> SharedWeights:
-        twin = copy(self)
-        twin._packed = {}  # cannot be copied, and can be made again
-        return twin
-
     def forward(self, layer: int, x: Tensor) -> Tensor:
         """x [rows, inputs] times a layer's weights: [rows, outputs]."""
         return self._product(layer, x, self.factors[layer].T)
@@ -169,8 +163,8 @@ class SharedWeights:
         return self._product(layer, grad, self.factors[layer])
 
     def _product(self, layer: int, x: Tensor, factor: Tensor) -> Tensor:
-        pays = self.lasting and x.shape[0] >= _FEW and factor.numel() >= _PACKED and factor.dtype != torch.float64
-        if not pays or factor.device.type not in ("cpu", "meta"):
+        pays = self.lasting and x.shape[0] >= _FEW and factor.numel() >= _PACKED
+        if not pays or factor.dtype not in (torch.float32, torch.bfloat16) or factor.device.type not in ("cpu", "meta"):
             return product(x, factor)
         key = layer, factor.is_contiguous()
         if key not in self._packed:

@@ -115,10 +115,23 @@ class Policy(nn.Module):
     def _shared(self) -> tuple[SharedWeights, SharedFleet]:
         """What both networks make of their weights before they multiply; made again where a weight has changed."""
         self._weights = self._weights or tuple(self.parameters())  # to walk the modules takes as long as an action
-        state = (self.scale.device, *(weight._version for weight in self._weights))
+        state = (self.scale.device, *((w.data_ptr(), w.dtype, w._version) for w in self._weights))
         if self._ready is None or self._ready[0] != state:
             self._ready = (state, self.encoder.share(), self.actor.net.share())
         return self._ready[1:]
+
+    def _apply(self, *args: Any, **options: Any) -> Policy:
+        self._ready, self._weights = None, ()
+        return super()._apply(*args, **options)
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        """See `torch.nn.Module.load_state_dict`."""
+        self._ready, self._weights = None, ()
+        return super().load_state_dict(*args, **options)
+
+    def __getstate__(self) -> dict:
+        """For copies and pickles: what is kept for acting can be made again."""
+        return self.__dict__ | {"_ready": None, "_weights": ()}
 
     def save(self, path: PathLike) -> None:
         """Write the policy to one safetensors file, atomically."""

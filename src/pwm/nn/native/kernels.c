@@ -72,7 +72,8 @@ void mish_norm_backward(const void *g, int g_kind, const void *x, int x_kind, co
         if (to_bias)
             for (i64 j = 0; j < n; j += LANES) store(sums[j / LANES], share, 0, block * n + j, n - j);
     }
-    if (to_bias)
+    if (to_bias && !blocks) memset(to_bias, 0, (size_t)(members * n) * 4);
+    if (to_bias && blocks)
         for (i64 k = 0; k < members; k++) {
             memcpy(to_bias + k * n, share + k * blocks * n, (size_t)n * 4);
             for (i64 b = 1; b < blocks; b++) add(to_bias + k * n, share + (k * blocks + b) * n, n);
@@ -174,7 +175,8 @@ void norm_act_backward(const void *g, int g_kind, const void *x, int x_kind, con
                 for (i64 j = 0; j < n; j += LANES)
                     store(sums[s][j / LANES], share, 0, (block * 3 + s) * n + j, n - j);
     }
-    if (to_sums) {
+    if (to_sums && !blocks) memset(to_sums, 0, (size_t)n * 12);
+    if (to_sums && blocks) {
         memcpy(to_sums, share, (size_t)n * 12);
         for (i64 b = 1; b < blocks; b++) add(to_sums, share + b * 3 * n, 3 * n);
     }

@@ -16,7 +16,7 @@ from torch import Tensor
 from pwm.nn.native.library import kernels
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1}
-_WIDEST = 16384  # entries of a row; a kernel has three rows on its stack
+_WIDEST = 4096  # entries of a row; a kernel has up to thirteen rows on its stack
 _GRAIN = 16384  # entries from which a second thread pays
 _BLOCK = 32  # as in kernels.c
 Kept = tuple[Tensor, ...]

@@ -1,7 +1,7 @@
 """Compiles `kernels.c` once per machine and loads it.
 
 A C compiler is not required: without one, or with `PWM_NATIVE=0`, the same arithmetic runs as PyTorch operations, more
-slowly and with other rounding. Which of the two a run used stands in its `run.json`.
+slowly and with other rounding. What pre-training and learning used on a CPU stands in `run.json`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ def why_not() -> str:
     return _load()[1]
 
 
-def description() -> dict[str, str]:
-    """For the record of a run: results differ in rounding with and without the kernels."""
+def description(device: torch.device | str) -> dict[str, str]:
+    """For the record of a step on this device: results differ in rounding with and without the kernels."""
+    if torch.device(device).type != "cpu":
+        return {"kernels": "not used"}
     return {"kernels": f"none ({why_not()})" if why_not() else "compiled"}
 
 
@@ -64,7 +66,8 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
     try:
         library = _compiled(compiler)
     except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        said = getattr(error, "stderr", None) or str(error)
+        said = (said.decode(errors="replace") if isinstance(said, bytes) else said).strip().splitlines()
         told = next((line for line in said if "error" in line), said[-1] if said else repr(error))
         return None, f"{compiler} could not build them: {told}"
     for name, types in _SIGNATURES.items():
@@ -80,16 +83,17 @@ def _has_openmp(version: str) -> bool:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
         return False
-    found = re.search(r"(/\S*/lib(?:gomp|omp|iomp5)\b[^/\s]*\.so[^/\s]*)", maps)
-    if found is None or ("clang" in version and "gomp" in found[1]):
+    found = re.findall(r"(/\S*/lib(?:gomp|omp|iomp5)\b[^/\s]*\.so[^/\s]*)", maps)
+    own = next((path for path in found if "/torch/lib/" in path), found[0] if found else "")
+    if not own or ("clang" in version and "gomp" in own):
         return False
-    ctypes.CDLL(found[1], mode=ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(own, mode=ctypes.RTLD_GLOBAL)
     return True
 
 
 def _compiled(compiler: str) -> ctypes.CDLL:
     """The library for this source, compiler, processor and PyTorch, from the cache or made now."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    version = _run(compiler, "--version")
     flags = [*_FLAGS, *_TARGET, *(["-fopenmp"] if _has_openmp(version) else [])]
     key = "\n".join(
         [
@@ -101,18 +105,24 @@ def _compiled(compiler: str) -> ctypes.CDLL:
         ]
     )
     name = f"kernels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
-    kept = _cache() / name
-    if _whole(kept):
+    kept = _cache(name)
+    if kept is not None and _whole(kept):
         return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
         made, out = Path(folder) / "kernels.o", Path(folder) / name
         # Linked without OpenMP, whose symbols PyTorch's library provides.
         for command in ([*flags, "-c", str(_SOURCE), "-o", str(made)], ["-shared", str(made), "-o", str(out), "-lm"]):
-            subprocess.run([compiler, *command], capture_output=True, text=True, check=True, timeout=300)
-        with contextlib.suppress(PWMError):  # no place to keep it: this process has it all the same
-            content = out.read_bytes()
-            write_atomic(kept, lambda file: file.write(content + hashlib.sha256(content).digest()))
+            _run(compiler, *command)
+        if kept is not None:
+            with contextlib.suppress(PWMError):  # no place to keep it: this process has it all the same
+                content = out.read_bytes()
+                write_atomic(kept, lambda file: file.write(content + hashlib.sha256(content).digest()))
+                return ctypes.CDLL(str(kept))
         return ctypes.CDLL(str(out))
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=300).stdout
 
 
 def _whole(path: Path) -> bool:
@@ -124,11 +134,12 @@ def _whole(path: Path) -> bool:
     return hashlib.sha256(content[:-32]).digest() == content[-32:]
 
 
-def _cache() -> Path:
+def _cache(name: str) -> Path | None:
+    """Where a library is kept; None for a user without a home, since in a public folder others could put theirs."""
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pwm"
-    except RuntimeError:  # a user without a home
-        return Path(tempfile.gettempdir()) / f"pwm-{os.getuid()}"
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pwm" / name
+    except RuntimeError:
+        return None
 
 
 def _processor() -> str:
