@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pwm.nn.native.library import kernels
+from pwm.nn.native.build import kernels
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1}
 _WIDEST = 4096  # entries of a row; a kernel has up to thirteen rows on its stack
