@@ -84,3 +84,22 @@ def test_errors_name_the_cure():
         world_model_size("7")
     with pytest.raises(PWMError, match="termination head"):
         make().termination_logit(torch.rand(1, 32), make().task_contexts())
+
+
+def test_a_batch_of_many_rows_has_one_gradient_on_several_threads():
+    """The rows of a task are added up in one order: the same seed gives the same bits."""
+    model = WorldModel(world_model_size("tiny"), ["a", "b", "c"], [4, 3, 5], [2, 1, 2])
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(3, (20_000,), generator=generator)
+    weights = torch.randn(20_000, 1, generator=generator)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = []
+        for _ in range(6):
+            model.zero_grad()
+            (model.task_contexts().select(rows).dynamics * weights).sum().backward()
+            found.append(model.embedding.grad.clone())
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0], other) for other in found)

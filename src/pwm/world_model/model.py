@@ -35,7 +35,8 @@ class TaskContext(NamedTuple):
 
     def select(self, rows: Tensor) -> TaskContext:
         """The context of the given rows (int64) of a context with one leading axis."""
-        return TaskContext(*(None if x is None else x[rows] for x in self))
+        # The gradient of x[rows] is added up in any order on several threads; that of index_select in one.
+        return TaskContext(*(None if x is None else x.index_select(0, rows) for x in self))
 
     def unsqueeze(self, dim: int) -> TaskContext:
         """Every part with one more axis of length 1, for broadcasting."""
