@@ -74,20 +74,6 @@ def test_fleet(groups, hidden):
     same_gradients(lambda: net(x), lambda: plain_fleet(net, x), [x, *net.parameters()], EXACT)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("hidden", [(10, 8), ()])
-def test_pulling_back_without_autograd_is_the_same(hidden, dtype, precision):
-    net = randomised(FleetMLP(6, 5, hidden, 4)).to(dtype)
-    set_precision(net, precision)
-    x, grad = noise(2, 7, 5, seed=20).to(dtype), noise(6, 7, 4, seed=9).to(dtype)
-    out, pull = net.pull_back(x)
-    assert torch.equal(out, net(x)) and not out.requires_grad
-    theirs = torch.autograd.grad((net(x) * grad).sum(), list(net.parameters()))
-    for a, b, parameter in zip(pull(grad), theirs, net.listed(), strict=True):
-        assert torch.equal(a.to(dtype), b) and a.shape == parameter.shape
-
-
 def test_many_calls_share_one_gradient_of_the_weights(monkeypatch):
     """Steps of a rollout, with products of gathered gradients now and then or at the end alone."""
     net, actor = randomised(ConditionedMLP(6, 3, (16, 12), 4, 2).double()), randomised(FleetMLP(2, 4, (8,), 2).double())

@@ -8,7 +8,10 @@ import torch
 
 from pwm.nn.fleet_mlp import FleetMLP
 from pwm.nn.mlp import ConditionedMLP
-from pwm.nn.products import has_onednn, product, resolve_precision, set_precision
+from pwm.nn.native.products import multiplies_bfloat16
+from pwm.nn.products import Factor, SharedWeights, has_onednn, product, resolve_precision, set_precision
+
+MULTIPLIES = multiplies_bfloat16()
 
 
 def cosine(a, b):
@@ -131,7 +134,7 @@ def test_matrices_with_gaps_between_their_rows_are_left_to_torch(monkeypatch):
     for a, b in ((wide[:, :96], draw(96, 64)), (draw(5, 300), wide[:, :96]), (draw(5, 96), wide[:, :96].T)):
         assert torch.equal(product(a, b), a @ b)
     weights = ConditionedMLP(96, 104, (300,), 8).share().factors
-    assert all(weight.is_contiguous() for weight in weights)
+    assert all(weight.matrix.T.is_contiguous() for weight in weights)
 
 
 @pytest.fixture
@@ -148,17 +151,54 @@ def test_weights_that_last_give_the_same(frozen, rows, precision):
     set_precision(frozen, precision)
     x, context = draw(rows, 300).requires_grad_(True), draw(256)
     shared = frozen.share()
-    assert shared is frozen.share() and shared.lasting == has_onednn()
-    fresh = copy.deepcopy(shared)
-    fresh.lasting = False
+    assert shared is frozen.share()
+    fresh = SharedWeights([factor.matrix.T for factor in shared.factors], [precision] * 3)
     results = []
     for weights in (shared, fresh):
         out = frozen(x, context, weights)
         results.append((out.detach(), *torch.autograd.grad((out * draw(*out.shape)).sum(), x)))
-    assert bool(shared._packed) == (has_onednn() and rows >= 4) and not fresh._packed
+    ordered = [bool(weights.factors[1]._ready) for weights in (shared, fresh)]
+    if precision == "bfloat16" and MULTIPLIES:
+        assert ordered == [rows >= 8 or (has_onednn() and rows >= 4), rows >= 8]
+    else:
+        assert ordered == [has_onednn() and rows >= 4, False]
     for a, b in zip(*results, strict=True):
         tolerance = 1e-5 if precision == "float32" else 1e-2
         assert float((a - b).norm() / b.norm()) < tolerance
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("members", [(), (3,)])
+@pytest.mark.parametrize("rows", [1, 8, 13, 70])
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (6, 16), (7, 40), (97, 50), (260, 300), (16, 1)])
+def test_a_factor_multiplies_as_its_matrix_does(k, n, rows, members, lasting):
+    matrix, x, grad = (draw(*members, *shape).bfloat16() for shape in ((k, n), (rows, k), (rows, n)))
+    for given in (matrix, matrix.mT.contiguous().mT):
+        factor = Factor(given, "bfloat16", lasting)
+        for ours, exact in (
+            (factor.times(x), x.double() @ matrix.double()),
+            (factor.back(grad), grad.double() @ matrix.double().mT),
+        ):
+            assert ours.shape == exact.shape and ours.dtype == torch.bfloat16
+            assert float((ours.double() - exact).norm() / exact.norm()) < 4e-3
+        assert set(factor._ready) <= {False, True}
+        if MULTIPLIES and rows >= 8:
+            assert len(factor._ready) == 2
+
+
+@pytest.mark.skipif(not MULTIPLIES, reason="this processor does not multiply bfloat16")
+def test_packed_products_repeat_whatever_the_threads_and_keep_what_is_not_finite_in_its_row(monkeypatch):
+    factor, x = Factor(draw(31, 100).bfloat16(), "bfloat16"), draw(70, 31).bfloat16()
+    results = []
+    for threads in (1, 2, 5):
+        monkeypatch.setattr("pwm.nn.native.products.threads_for", lambda _, threads=threads: threads)
+        results.append(factor.times(x))
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+    x[13] = float("nan")
+    out = factor.times(x)
+    assert out[13].isnan().all()
+    out[13] = results[0][13]
+    assert torch.equal(out, results[0])
 
 
 def test_weights_that_last_are_made_anew_when_they_change(frozen):
@@ -171,7 +211,7 @@ def test_weights_that_last_are_made_anew_when_they_change(frozen):
     set_precision(frozen, "bfloat16")
     assert frozen.share() is not shared
     frozen.requires_grad_(True)
-    assert not frozen.share().lasting
+    assert not any(factor.lasting for factor in frozen.share().factors)
 
 
 def test_a_network_that_was_used_can_be_copied(frozen):

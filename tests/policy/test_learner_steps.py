@@ -184,8 +184,7 @@ def test_the_shuffle_differs_from_pass_to_pass_and_covers_every_row(model, store
     learner, seen = fleet(model, store), []
 
     def gradients(net, x, *_):
-        assert torch.equal(x[::3], x[1::3]) and torch.equal(x[::3], x[2::3])  # each of the three critics has its copy
-        seen.append(x[::3])
+        seen.append(x)
         return torch.zeros(2), [torch.zeros_like(p) for p in net.parameters()]
 
     monkeypatch.setattr("pwm.policy.learner.critic_gradients", gradients)

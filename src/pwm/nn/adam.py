@@ -102,7 +102,8 @@ def _served(optimiser: torch.optim.Adam, parameters: Sequence[Tensor], groups: S
 
 def _finish(optimiser: torch.optim.Adam, parameters: Sequence[Tensor]) -> None:
     """Drop gradients, and tell who prepared something from the weights: neither form of the step does."""
-    optimiser.zero_grad()
+    if any(p.grad is not None for group in optimiser.param_groups for p in group["params"]):
+        optimiser.zero_grad()
     torch.autograd.graph.increment_version(parameters)
 
 

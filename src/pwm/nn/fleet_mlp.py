@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from pwm.nn.forms import form_for
-from pwm.nn.products import Gathered, lowered, product
+from pwm.nn.native import layers as native
+from pwm.nn.native.regression import regress, regressible
+from pwm.nn.products import Factor, Gathered, lowered
 
 
 class FleetMLP(nn.Module):
@@ -58,23 +60,33 @@ class FleetMLP(nn.Module):
         return _forward(shared, x)
 
     @torch.no_grad()
-    def pull_back(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
-        """What `forward` gives for x, and a function from a gradient at it to those of `listed()`.
+    def squared_errors(self, x: Tensor, targets: Tensor, counts: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+        """The mean squared error of each network with one output, and the gradient of their sum.
 
-        Does without autograd, for updates that are too small for what that costs. The first weight's gradient comes in
-        the number format of its product.
+        Does without autograd, for updates that are too small for what that costs.
+
+        Args:
+            x: [groups, rows, inputs], a group being the input of members / groups networks that follow each other.
+            targets: [groups, rows].
+            counts: [groups, rows], what each row's squared error counts; None lets all count one.
+
+        Returns:
+            errors [members], gradients in the order of `listed`; the first weight's comes in the number format of its
+            product.
         """
+        parameters, x = self.listed(), lowered(x, self.precision)
+        if form_for(self.biases) is native and regressible(parameters, x):
+            return regress(parameters, x, targets, counts)
         shared, inputs, kept = SharedFleet(self), [], []
         out = _forward(shared, x, inputs, kept)
-        weights, _, gains, shifts = _split(self.listed())
-
-        @torch.no_grad()
-        def pull(grad: Tensor) -> list[Tensor]:
-            needed = [False] + [True] * (2 * len(weights))
-            _, biases = _backward(shared.form, shared.gathered, shared.factors, inputs, kept, grad, needed)
-            return _unfolded(shared.form, shared.gathered, biases, weights, gains, shifts)
-
-        return out, pull
+        weights, _, gains, shifts = _split(parameters)
+        errors = out.view(x.shape[0], -1, x.shape[1]) - targets.unsqueeze(1)
+        counting = errors if counts is None else errors * counts.unsqueeze(1)
+        grad = (counting * (2.0 / errors.shape[-1])).view(out.shape)
+        needed = [False] + [True] * (2 * len(weights))
+        _, biases = _backward(shared.form, shared.gathered, shared.factors, inputs, kept, grad, needed)
+        grads = _unfolded(shared.form, shared.gathered, biases, weights, gains, shifts)
+        return (errors * counting).mean(dim=-1).flatten(), grads
 
     @torch.no_grad()
     def init_orthogonal(self, member: int, gain: float, output_gain: float, generator: torch.Generator) -> None:
@@ -91,7 +103,7 @@ class SharedFleet:
     the layer that follows it (`plain.fold`).
 
     Attributes:
-        factors: the folded weights in the number format that they are multiplied in, without graph.
+        factors: the folded weights, without graph.
         biases: the folded biases.
         handles: what a call names to autograd as its weights; their gradient stays None.
         gathered: where a call's backward pass puts its share of the gradient of each folded weight.
@@ -103,7 +115,7 @@ class SharedFleet:
         parameters = net.listed()
         weights = _split(parameters)[0]
         self.gathered = [Gathered(weight) for weight in weights]
-        self.factors: list[Tensor] = []
+        self.factors: list[Factor] = []
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
             outputs = _Fold.apply(self, precisions, *parameters)
             self.handles, self.biases = outputs[: len(weights)], outputs[len(weights) :]
@@ -116,12 +128,12 @@ class SharedFleet:
         """Make `factors` of a fleet's parameters; returns the folded biases."""
         (first, *weights), (bias, *biases), gains, shifts = _split(parameters)
         self.form = form_for((bias, *biases))
-        self.factors = [lowered(first.detach(), precisions[0])]
+        self.factors = [Factor(first, precisions[0])]
         folded = [bias.detach().view_as(bias)]
         for precision, *layer in zip(precisions[1:], weights, biases, gains, shifts, strict=True):
             dtype = torch.bfloat16 if precision == "bfloat16" else first.dtype
             factor, bias = self.form.fold(*(tensor.detach() for tensor in layer), dtype)
-            self.factors.append(factor)
+            self.factors.append(Factor(factor, precision))
             folded.append(bias)
         return tuple(folded)
 
@@ -179,12 +191,13 @@ def _forward(shared: SharedFleet, x: Tensor, inputs: list | None = None, kept: l
     """The networks without a graph. `inputs` receives the input of each layer, `kept` what its backward pass needs."""
     factors, last = shared.factors, len(shared.factors) - 1
     x = x.to(factors[0].dtype)
-    if x.shape[0] != factors[0].shape[0]:
-        x = x.repeat_interleave(factors[0].shape[0] // x.shape[0], dim=0)
-    for i, (weight, bias) in enumerate(zip(factors, shared.biases, strict=True)):
+    members = shared.biases[0].shape[0]
+    if x.shape[0] != members:
+        x = x.repeat_interleave(members // x.shape[0], dim=0)
+    for i, (factor, bias) in enumerate(zip(factors, shared.biases, strict=True)):
         if inputs is not None:
             inputs.append(x)
-        x = product(x, weight)
+        x = factor.times(x)
         if i == last:
             return x + bias
         x, needed = shared.form.mish_norm(x, bias, factors[i + 1].dtype, keep=kept is not None)
@@ -196,7 +209,7 @@ def _forward(shared: SharedFleet, x: Tensor, inputs: list | None = None, kept: l
 def _backward(
     form: ModuleType,
     gathered: Sequence[Gathered],
-    factors: Sequence[Tensor],
+    factors: Sequence[Factor],
     inputs: Sequence[Tensor | None],
     kept: Sequence[tuple[Tensor, ...]],
     grad: Tensor,
@@ -216,7 +229,7 @@ def _backward(
         if weights_needed[i]:
             gathered[i].add(inputs[i], low)
         if i or x_needed:
-            low = product(low, factors[i].mT)
+            low = factors[i].back(low)
     return low.to(grad.dtype) if x_needed else None, to_biases
 
 
@@ -233,7 +246,8 @@ class _Fleet(torch.autograd.Function):
         inputs = [x if wanted else None for x, wanted in zip(inputs, needed, strict=True)]
         ctx.form, ctx.gathered, ctx.groups = shared.form, shared.gathered, x.shape[0]
         ctx.sizes = [len(part) for part in kept]
-        ctx.save_for_backward(*shared.factors, *inputs, *(tensor for part in kept for tensor in part))
+        ctx.factors = shared.factors
+        ctx.save_for_backward(*inputs, *(tensor for part in kept for tensor in part))
         return out
 
     @staticmethod
@@ -241,7 +255,7 @@ class _Fleet(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         layers = len(ctx.gathered)
         saved = iter(ctx.saved_tensors)
-        factors, inputs = ([next(saved) for _ in range(layers)] for _ in range(2))
+        inputs = [next(saved) for _ in range(layers)]
         kept = [tuple(next(saved) for _ in range(size)) for size in ctx.sizes]
-        x, to_biases = _backward(ctx.form, ctx.gathered, factors, inputs, kept, grad, ctx.needs_input_grad[1:])
+        x, to_biases = _backward(ctx.form, ctx.gathered, ctx.factors, inputs, kept, grad, ctx.needs_input_grad[1:])
         return None, None if x is None else x.unflatten(0, (ctx.groups, -1)).sum(dim=1), *[None] * layers, *to_biases

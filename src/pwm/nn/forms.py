@@ -20,6 +20,11 @@ def form_for(biases: Sequence[Tensor]) -> ModuleType:
     return native if native.usable(biases, _served) else plain
 
 
+def served(x: Tensor) -> bool:
+    """Whether x lives where the kernels could serve it: on a CPU, or where a CPU is rehearsed."""
+    return x.device.type == _served
+
+
 @contextlib.contextmanager
 def rehearsal(device: torch.device | str) -> Iterator[None]:
     """Let tensors on the meta device go the way that this device's would go, so that the same ones are made."""

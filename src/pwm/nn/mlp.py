@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pwm.nn.forms import form_for
 from pwm.nn.plain import EPS
-from pwm.nn.products import SharedWeights, product
+from pwm.nn.products import SharedWeights
 from pwm.runtime.errors import PWMError
 
 
@@ -110,7 +110,7 @@ def _forward(
     for i, bias in enumerate(biases):
         if inputs is not None:
             inputs.append(x)
-        x = shared.forward(i, x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+        x = factors[i].times(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         if i == last and not group:
             return x + bias
         dtype = factors[i + 1].dtype if i < last else bias.dtype
@@ -135,18 +135,18 @@ class _Perceptron(torch.autograd.Function):
         needed = ctx.needs_input_grad[4 : 4 + layers]
         inputs = [x if wanted else None for x, wanted in zip(inputs, needed, strict=True)]
         ctx.form, ctx.gathered, ctx.group = form_for([context, *biases]), shared.gathered, group
-        ctx.lasting = shared if shared.lasting else None  # else not kept beyond what autograd keeps
+        ctx.factors = shared.factors
         ctx.bias_shapes = [context.shape, *(bias.shape for bias in biases)]
         ctx.sizes = [len(part) for part in kept]
-        ctx.save_for_backward(*shared.factors, *inputs, *(tensor for part in kept for tensor in part))
+        ctx.save_for_backward(*inputs, *(tensor for part in kept for tensor in part))
         return out
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         layers, normed, dtype = len(ctx.gathered), len(ctx.sizes), grad.dtype
-        saved = list(ctx.saved_tensors)
-        factors, inputs, kept = saved[:layers], saved[layers : 2 * layers], saved[2 * layers :]
+        factors, saved = ctx.factors, list(ctx.saved_tensors)
+        inputs, kept = saved[:layers], saved[layers:]
         x_needed, context_needed, *needed = ctx.needs_input_grad[2:]
         weights_needed, norms_needed = needed[:layers], needed[2 * layers - 1 :]
         biases_needed = [context_needed, *needed[layers : 2 * layers - 1]]
@@ -166,9 +166,7 @@ class _Perceptron(torch.autograd.Function):
             if weights_needed[i]:
                 ctx.gathered[i].add(low.flatten(0, -2), inputs[i].flatten(0, -2))
             if i or x_needed:
-                rows = low.flatten(0, -2)
-                grad = ctx.lasting.backward(i, rows) if ctx.lasting else product(rows, factors[i])
-                grad = grad.unflatten(0, low.shape[:-1])
+                grad = factors[i].back(low.flatten(0, -2)).unflatten(0, low.shape[:-1])
         to_context, *to_biases = to_biases
         to_weights = [None] * layers
         to_x = grad.to(dtype) if x_needed else None

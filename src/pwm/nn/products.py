@@ -12,6 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pwm.nn.forms import served
+from pwm.nn.native import products as native
+
 _SMALL = 1 << 20
 """Products with fewer multiply-adds do not repay the call of another library."""
 _LONG = 1 << 15
@@ -126,50 +129,72 @@ class _Share(torch.autograd.Function):
         return None, *(None if total is None else total.to(dtype) for total, dtype in totals)
 
 
+class Factor:
+    """A matrix [k, n], or a batch of them, on the right of several products: rounded once, and kept in the order that
+    it is multiplied in where that pays, to the same results.
+
+    Args:
+        matrix: it or its transpose lies in memory without gaps. Not differentiated.
+        precision: "float32" or "bfloat16", the number format that it is multiplied in.
+        lasting: that it will serve so often that any preparation pays.
+    """
+
+    def __init__(self, matrix: Tensor, precision: str, lasting: bool = False) -> None:
+        self.matrix = lowered(matrix.detach(), precision)
+        self.lasting = lasting and has_onednn() and matrix.ndim == 2
+        self._ready: dict[bool, Tensor] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What its left factors have to be in."""
+        return self.matrix.dtype
+
+    def times(self, x: Tensor) -> Tensor:
+        """x [..., rows, k] times the matrix."""
+        return self._product(x, self.matrix, False)
+
+    def back(self, grad: Tensor) -> Tensor:
+        """The gradient at x from that at `times(x)`: grad [..., rows, n] times the transpose."""
+        return self._product(grad, self.matrix.mT, True)
+
+    def _product(self, x: Tensor, matrix: Tensor, transposed: bool) -> Tensor:
+        if served(matrix) and native.multiplies(x, matrix):
+            if transposed not in self._ready:
+                self._ready[transposed] = native.pack(matrix)
+            return native.multiply(x, self._ready[transposed], matrix.shape[-1])
+        known = served(matrix) and matrix.dtype in (torch.float32, torch.bfloat16)
+        if not self.lasting or not known or x.shape[0] < _FEW or matrix.numel() < _PACKED:
+            return product(x, matrix)
+        if transposed not in self._ready:
+            across = matrix.T.contiguous()
+            ready = across if across.is_meta else torch.ops.mkldnn._reorder_linear_weight(across, _TYPICAL)
+            self._ready[transposed] = ready
+        if matrix.is_meta:
+            return product(x, matrix)
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self._ready[transposed], None, "none", [], "")
+
+
 class SharedWeights:
     """The weights of one perceptron, for calls between which they do not change.
 
     Args:
         weights: matrices [outputs, inputs]; gradients pass on to them.
         precisions: "float32" or "bfloat16" for each, the number format that it is multiplied in.
-        lasting: that they will serve many times, so that it pays to keep them in the order that oneDNN multiplies
-            them in (it reorders them at every call otherwise). Same results, more memory.
+        lasting: that they will serve many times.
 
     Attributes:
-        factors: the weights in that format, without graph.
+        factors: what a layer's input is multiplied with, without graph.
         handles: what a call names to autograd as its weights; their gradient stays None.
         gathered: where a call's backward pass puts its share of each weight's gradient.
     """
 
     def __init__(self, weights: Sequence[Tensor], precisions: Sequence[str], lasting: bool = False) -> None:
         self.factors = [
-            lowered(weight.detach(), precision).contiguous()
+            Factor(lowered(weight.detach(), precision).contiguous().T, precision, lasting)
             for weight, precision in zip(weights, precisions, strict=True)
         ]
         self.gathered = [Gathered(weight) for weight in weights]
-        self.lasting = lasting and has_onednn()
-        self._packed: dict[tuple[int, bool], Tensor] = {}
         if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
             self.handles = _Share.apply(self.gathered, *weights)
         else:
             self.handles = tuple(weight.detach() for weight in weights)
-
-    def forward(self, layer: int, x: Tensor) -> Tensor:
-        """x [rows, inputs] times a layer's weights: [rows, outputs]."""
-        return self._product(layer, x, self.factors[layer].T)
-
-    def backward(self, layer: int, grad: Tensor) -> Tensor:
-        """The gradient at a layer's input from that at its product [rows, outputs]: [rows, inputs]."""
-        return self._product(layer, grad, self.factors[layer])
-
-    def _product(self, layer: int, x: Tensor, factor: Tensor) -> Tensor:
-        pays = self.lasting and x.shape[0] >= _FEW and factor.numel() >= _PACKED
-        if not pays or factor.dtype not in (torch.float32, torch.bfloat16) or factor.device.type not in ("cpu", "meta"):
-            return product(x, factor)
-        key = layer, factor.is_contiguous()
-        if key not in self._packed:
-            across = factor.T.contiguous()
-            self._packed[key] = across if across.is_meta else torch.ops.mkldnn._reorder_linear_weight(across, _TYPICAL)
-        if factor.is_meta:
-            return product(x, factor)
-        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self._packed[key], None, "none", [], "")

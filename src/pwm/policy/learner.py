@@ -214,8 +214,7 @@ class FleetLearner:
         for i in range(config.critic_passes):
             draw = random.uniform(self.shuffle_keys, self.counter * config.critic_passes + i, (rows,))
             for part in draw.argsort(dim=1).chunk(config.critic_splits, dim=1):
-                rows_of = (part + first).repeat_interleave(self.critic.critics, dim=0)  # a copy for each critic
-                picked = x.index_select(0, rows_of.flatten()).unflatten(0, rows_of.shape)
+                picked = x.index_select(0, (part + first).flatten()).unflatten(0, part.shape)
                 weights = None if counts is None else counts.gather(1, part)
                 loss, grads = critic_gradients(self.critic, picked, y.gather(1, part), weights)
                 clipped_step(self.critic_optimiser, grads, self.members, config.critic_grad_norm)

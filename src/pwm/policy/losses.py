@@ -115,12 +115,9 @@ def critic_gradients(
     and the gradient of its sum over members for each of the critics' parameters.
 
     Args:
-        latents: [members, rows, latent_dim], or a copy for every critic [members * critics, rows, latent_dim].
+        latents: [members, rows, latent_dim].
         targets: [members, rows].
         weights: [members, rows], 0 for rows that do not count; None counts all.
     """
-    values, pull = critic.net.pull_back(latents)
-    errors = values.view(critic.members, critic.critics, -1) - targets.unsqueeze(1)
-    weighted = errors if weights is None else errors * weights.unsqueeze(1)
-    loss = (errors * weighted).mean(dim=-1).sum(dim=-1)
-    return loss, pull((weighted * (2.0 / errors.shape[-1])).view(values.shape))
+    errors, grads = critic.net.squared_errors(latents, targets, weights)
+    return errors.view(critic.members, critic.critics).sum(dim=1), grads

@@ -1,4 +1,4 @@
-"""Compiled kernels for CPUs: `kernels.c`, built with the machine's own compiler at first use, or done without."""
+"""Compiled kernels for CPUs: the C files here, built with the machine's own compiler at first use, or done without."""
 
 from pwm.nn.native.build import description, kernels, why_not
 

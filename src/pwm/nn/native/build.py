@@ -1,4 +1,4 @@
-"""Compiles `kernels.c` once per machine and loads it.
+"""Compiles the C files of this folder once per machine and loads them.
 
 A C compiler is not required: without one, or with `PWM_NATIVE=0`, the same arithmetic runs as PyTorch operations, more
 slowly and with other rounding. What pre-training and learning used on a CPU stands in `run.json`.
@@ -23,7 +23,8 @@ import torch
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import write_atomic
 
-_SOURCE = Path(__file__).with_name("kernels.c")
+_SOURCES = sorted(Path(__file__).parent.glob("*.c"))
+_HEADERS = sorted(Path(__file__).parent.glob("*.h"))
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 _TARGET = ("-march=native", "-mprefer-vector-width=512") if platform.machine() == "x86_64" else ("-mcpu=native",)
 _P, _I, _N, _F = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
@@ -35,7 +36,14 @@ _SIGNATURES = {
     "fold": (_P, _P, _P, _P, _N, _N, _N, _P, _I, _P, _I),
     "fold_backward": (_P, _I, _P, _P, _P, _P, _N, _N, _N, _P, _P, _P, _I),
     "clip_adam": (_N, *(_P,) * 8, _N, _F, _F, _F, _F, _P, _P, _I),
+    "multiplies_bfloat16": (),
+    "packed_words": (_N, _N, _N),
+    "pack_factor": (_P, _I, _N, _N, _N, _I, _P, _I),
+    "multiply_packed": (_P, _P, _N, _N, _N, _N, _P, _I, _I),
+    "regress_room": (_N, _N, _N, _N, _P, _I),
+    "regress": (_P, _P, _P, _N, _N, _N, _N, _P, _P, _P, _I, _P, _P, _I),
 }
+_RESULTS = {"multiplies_bfloat16": _I, "packed_words": _N, "regress_room": _N}
 
 
 def kernels() -> ctypes.CDLL | None:
@@ -72,7 +80,7 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
         return None, f"{compiler} could not build them: {told}"
     for name, types in _SIGNATURES.items():
         function = getattr(library, name)
-        function.argtypes, function.restype = types, None
+        function.argtypes, function.restype = types, _RESULTS.get(name)
     return library, ""
 
 
@@ -97,7 +105,7 @@ def _compiled(compiler: str) -> ctypes.CDLL:
     flags = [*_FLAGS, *_TARGET, *(["-fopenmp"] if _has_openmp(version) else [])]
     key = "\n".join(
         [
-            *(path.read_text() for path in (_SOURCE, _SOURCE.with_name("lanes.h"))),
+            *(path.read_text() for path in (*_SOURCES, *_HEADERS)),
             *flags,
             version,
             _processor(),
@@ -109,10 +117,11 @@ def _compiled(compiler: str) -> ctypes.CDLL:
     if kept is not None and _whole(kept):
         return ctypes.CDLL(str(kept))
     with tempfile.TemporaryDirectory() as folder:
-        made, out = Path(folder) / "kernels.o", Path(folder) / name
+        made, out = [str(Path(folder) / f"{path.stem}.o") for path in _SOURCES], Path(folder) / name
+        for source, part in zip(_SOURCES, made, strict=True):
+            _run(compiler, *flags, "-c", str(source), "-o", part)
         # Linked without OpenMP, whose symbols PyTorch's library provides.
-        for command in ([*flags, "-c", str(_SOURCE), "-o", str(made)], ["-shared", str(made), "-o", str(out), "-lm"]):
-            _run(compiler, *command)
+        _run(compiler, "-shared", *made, "-o", str(out), "-lm")
         if kept is not None:
             with contextlib.suppress(PWMError):  # no place to keep it: this process has it all the same
                 content = out.read_bytes()

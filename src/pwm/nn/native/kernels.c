@@ -3,7 +3,7 @@
  *
  * Matrices are row-major. Sums over rows go block by block, so that results do not depend on the thread count.
  */
-#include "lanes.h"
+#include "rows.h"
 
 /* ---- Linear -> Mish -> LayerNorm, the fleets' layers ------------------------------------------------------------
  * x: the product [members * rows, n]; bias [members, n]. `mean`, `inverse` [members * rows] may be null. */
@@ -12,21 +12,13 @@ void mish_norm(const void *x, int x_kind, const float *bias, i64 members, i64 ro
     PARALLEL
     for (i64 i = 0; i < members * rows; i += TOGETHER) {
         i64 count = members * rows - i < TOGETHER ? members * rows - i : TOGETHER, wide = VECTORS(n);
-        vf y[TOGETHER * wide], sum[TOGETHER];
+        const float *b[TOGETHER];
+        vf y[TOGETHER * wide];
         float m[TOGETHER], v[TOGETHER];
-        for (i64 r = 0; r < count; r++) {
-            const float *b = bias + (i + r) / rows * n;
-            sum[r] = all(0.0f);
-            for (i64 j = 0; j < n; j += LANES) {
-                vf z = mish(load(x, x_kind, (i + r) * n + j, n - j) + load(b, 0, j, n - j));
-                sum[r] += z;
-                y[r * wide + j / LANES] = z;
-            }
-        }
-        for (i64 r = 0; r < count; r++) moments(y + r * wide, sum[r], n, m + r, v + r);
+        for (i64 r = 0; r < count; r++) b[r] = bias + (i + r) / rows * n;
+        mish_norm_rows(x, x_kind, i, n, b, count, n, y, m, v);
         for (i64 r = 0; r < count; r++)
-            for (i64 j = 0; j < n; j += LANES)
-                store((y[r * wide + j / LANES] - m[r]) * v[r], out, out_kind, (i + r) * n + j, n - j);
+            for (i64 j = 0; j < n; j += LANES) store(y[r * wide + j / LANES], out, out_kind, (i + r) * n + j, n - j);
         if (mean) memcpy(mean + i, m, (size_t)count * 4), memcpy(inverse + i, v, (size_t)count * 4);
     }
 }
@@ -41,32 +33,15 @@ void mish_norm_backward(const void *g, int g_kind, const void *x, int x_kind, co
     for (i64 block = 0; block < members * blocks; block++) {
         i64 member = block / blocks, start = block % blocks * BLOCK, end = start + BLOCK < rows ? start + BLOCK : rows;
         i64 wide = VECTORS(n);
-        const float *b = bias + member * n;
-        vf grad[TOGETHER * wide], normed[TOGETHER * wide], slope[TOGETHER * wide], sums[wide];
+        vf d[TOGETHER * wide], sums[wide];
         memset(sums, 0, sizeof sums);
         for (i64 i = member * rows + start; i < member * rows + end; i += TOGETHER) {
             i64 count = member * rows + end - i < TOGETHER ? member * rows + end - i : TOGETHER;
-            vf sum[TOGETHER], along[TOGETHER];
-            float a[TOGETHER], c[TOGETHER];
-            for (i64 r = 0; r < count; r++) {
-                sum[r] = along[r] = all(0.0f);
-                for (i64 j = 0; j < n; j += LANES) {
-                    i64 k = r * wide + j / LANES, at = (i + r) * n + j;
-                    vf plain, d = load(g, g_kind, at, n - j);
-                    slope[k] = mish_slope(load(x, x_kind, at, n - j) + load(b, 0, j, n - j), &plain);
-                    normed[k] = plain = (plain - mean[i + r]) * inverse[i + r];
-                    grad[k] = d;
-                    sum[r] += d;
-                    along[r] += d * plain;
-                }
-            }
-            for (i64 r = 0; r < count; r++) a[r] = total(sum[r]) / (float)n, c[r] = total(along[r]) / (float)n;
+            mish_norm_rows_backward(g, g_kind, x, x_kind, i, n, bias + member * n, mean + i, inverse + i, count, n, d);
             for (i64 r = 0; r < count; r++)
                 for (i64 j = 0; j < n; j += LANES) {
-                    i64 k = r * wide + j / LANES;
-                    vf d = (grad[k] - a[r] - normed[k] * c[r]) * inverse[i + r] * slope[k];
-                    sums[j / LANES] += d;
-                    store(d, low, low_kind, (i + r) * n + j, n - j);
+                    sums[j / LANES] += d[r * wide + j / LANES];
+                    store(d[r * wide + j / LANES], low, low_kind, (i + r) * n + j, n - j);
                 }
         }
         if (to_bias)
@@ -205,18 +180,9 @@ void fold_backward(const void *g, int g_kind, const float *g_bias, const float *
                    const float *shift, i64 members, i64 a, i64 n, float *to_weight, float *to_gain, float *to_shift,
                    int threads) {
     PARALLEL
-    for (i64 i = 0; i < members * a; i++) {
-        vf along = {0}, down = {0};
-        for (i64 j = 0; j < n; j += LANES) {
-            vf d = load(g, g_kind, i * n + j, n - j), w = load(weight, 0, i * n + j, n - j);
-            vf h = load(g_bias, 0, i / a * n + j, n - j);
-            along += w * d;
-            down += w * h;
-            store(d * gain[i] + h * shift[i], to_weight, 0, i * n + j, n - j);
-        }
-        to_gain[i] = total(along);
-        to_shift[i] = total(down);
-    }
+    for (i64 i = 0; i < members * a; i++)
+        fold_backward_row(g, g_kind, i * n, g_bias + i / a * n, weight + i * n, gain[i], shift[i], n, to_weight + i * n,
+                          to_gain + i, to_shift + i);
 }
 
 /* ---- Gradient clipping and Adam ----------------------------------------------------------------------------------

@@ -6,7 +6,6 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #ifdef __AVX512BW__
 #include <immintrin.h>
@@ -89,12 +88,14 @@ INLINE vf load(const void *from, int kind, i64 at, i64 left) {
     return x;
 }
 
-/* the nearest bfloat16, ties to even; not-a-number stays one */
-INLINE vh rounded(vf x) {
+/* the nearest bfloat16 in the lower half of each lane, ties to even; not-a-number stays one */
+INLINE vu bits(vf x) {
     vu u = (vu)x, near = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     vi odd = (vi)((u & 0x7fffffffu) > 0x7f800000u - (vu){0});
-    return __builtin_convertvector((vu)((odd & 0x7fc0) | (~odd & (vi)near)), vh);
+    return (vu)((odd & 0x7fc0) | (~odd & (vi)near));
 }
+
+INLINE vh rounded(vf x) { return __builtin_convertvector(bits(x), vh); }
 
 INLINE void store(vf x, void *to, int kind, i64 at, i64 left) {
     if (kind) {

@@ -37,7 +37,8 @@ class _Nothing:
         return lambda *_: None
 
 
-def _library(x: Tensor) -> Any:
+def library_for(x: Tensor) -> Any:
+    """The kernels, or what does nothing for tensors without content."""
     return kernels() if x.device.type == "cpu" else _Nothing()
 
 
@@ -47,7 +48,7 @@ def mish_norm(x: Tensor, bias: Tensor, dtype: torch.dtype, keep: bool) -> tuple[
     x, bias = x.contiguous(), bias.contiguous()
     out = x.new_empty(x.shape, dtype=dtype)
     stats = bias.new_empty(2, members * rows) if keep else None
-    _library(x).mish_norm(
+    library_for(x).mish_norm(
         x.data_ptr(), KINDS[x.dtype], bias.data_ptr(), members, rows, n, out.data_ptr(), KINDS[dtype],
         *_stats(stats), threads_for(x.numel()),
     )  # fmt: skip
@@ -62,7 +63,7 @@ def mish_norm_backward(grad: Tensor, kept: Kept, dtype: torch.dtype, bias_wanted
     low = x.new_empty(x.shape, dtype=dtype)
     to_bias = bias.new_empty(members, 1, n) if bias_wanted else None
     share = bias.new_empty(members, -(-rows // _BLOCK), n) if bias_wanted else None
-    _library(x).mish_norm_backward(
+    library_for(x).mish_norm_backward(
         grad.data_ptr(), KINDS[grad.dtype], x.data_ptr(), KINDS[x.dtype], bias.data_ptr(), *_stats(stats),
         members, rows, n, low.data_ptr(), KINDS[dtype], _place(to_bias), _place(share), threads_for(x.numel()),
     )  # fmt: skip
@@ -79,7 +80,7 @@ def norm_act(
     gain, shift = gain.contiguous(), shift.contiguous()
     out = x.new_empty(x.shape, dtype=dtype)
     stats = gain.new_empty(2, rows) if keep else None
-    _library(x).norm_act(
+    library_for(x).norm_act(
         x.data_ptr(), KINDS[x.dtype], bias.data_ptr(), inner, outer, gain.data_ptr(), shift.data_ptr(), group or 0,
         rows, n, out.data_ptr(), KINDS[dtype], *_stats(stats), threads_for(x.numel()),
     )  # fmt: skip
@@ -99,7 +100,7 @@ def norm_act_backward(
     plain = gain.new_empty(x.shape) if bias is not None and not one_bias else None
     sums = gain.new_empty(3, n) if norm_wanted or one_bias else None
     share = gain.new_empty(-(-rows // _BLOCK), 3, n) if sums is not None else None
-    _library(x).norm_act_backward(
+    library_for(x).norm_act_backward(
         grad.data_ptr(), KINDS[grad.dtype], x.data_ptr(), KINDS[x.dtype], biases.data_ptr(), inner, outer,
         gain.data_ptr(), shift.data_ptr(), group or 0, *_stats(stats), rows, n, low.data_ptr(), KINDS[dtype],
         _place(plain), _place(sums), _place(share), threads_for(x.numel()),
@@ -115,7 +116,7 @@ def fold(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, dtype: torch
     members, a, n = weight.shape
     weight, bias, gain, shift = (x.contiguous() for x in (weight, bias, gain, shift))
     out, to_bias = weight.new_empty(weight.shape, dtype=dtype), bias.new_empty(bias.shape)
-    _library(weight).fold(
+    library_for(weight).fold(
         weight.data_ptr(), gain.data_ptr(), shift.data_ptr(), bias.data_ptr(), members, a, n,
         out.data_ptr(), KINDS[dtype], to_bias.data_ptr(), threads_for(weight.numel()),
     )  # fmt: skip
@@ -130,7 +131,7 @@ def fold_backward(
     grad, grad_bias, weight, gain, shift = (x.contiguous() for x in (grad, grad_bias, weight, gain, shift))
     to_weight = torch.empty_like(weight)
     to_gain, to_shift = weight.new_empty(2, members, 1, a)
-    _library(weight).fold_backward(
+    library_for(weight).fold_backward(
         grad.data_ptr(), KINDS[grad.dtype], grad_bias.data_ptr(), weight.data_ptr(), gain.data_ptr(),
         shift.data_ptr(), members, a, n, to_weight.data_ptr(), to_gain.data_ptr(), to_shift.data_ptr(),
         threads_for(weight.numel()),

@@ -1,0 +1,60 @@
+"""The gradient of many small networks' squared errors by `regress.c`: one call instead of some sixty operations."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pwm.nn.native.build import kernels
+from pwm.nn.native.layers import KINDS, library_for, threads_for
+from pwm.nn.native.products import multiplies_bfloat16
+
+_MOST_LAYERS = 16  # as in regress.c
+
+
+def regress(parameters: Sequence[Tensor], x: Tensor, targets: Tensor, counts: Tensor | None) -> tuple[Tensor, list]:
+    """The mean squared error of every network and the gradient of their sum, with bfloat16 factors in all products but
+    the last layer's.
+
+    Args:
+        parameters: weights, biases, gains and shifts in float32, as `FleetMLP.listed` gives them.
+        x: [groups, rows, inputs] in bfloat16, the input of networks / groups networks that follow each other.
+        targets: [groups, rows].
+        counts: [groups, rows], what each row's error counts; None lets all count one.
+
+    Returns:
+        errors [networks], gradients in the order of `parameters`, the first one in bfloat16.
+    """
+    layers = (len(parameters) + 2) // 4
+    groups, rows, inputs = x.shape
+    each = parameters[0].shape[0] // groups
+    widths = (ctypes.c_int64 * (layers + 1))(inputs, *(weight.shape[2] for weight in parameters[:layers]))
+    threads = threads_for(rows * groups * each * inputs)
+    parameters = [parameter.contiguous() for parameter in parameters]
+    x, targets = x.contiguous(), targets.contiguous()
+    counts = None if counts is None else counts.contiguous()
+    grads = [torch.empty_like(parameter, dtype=x.dtype if not i else None) for i, parameter in enumerate(parameters)]
+    errors = targets.new_empty(groups * each)
+    room = kernels().regress_room(groups, each, rows, layers, widths, threads)
+    scratch = torch.empty(room, dtype=torch.uint8, device=x.device)
+    library_for(x).regress(
+        x.data_ptr(), targets.data_ptr(), None if counts is None else counts.data_ptr(), groups, each, rows, layers,
+        widths, _places(parameters), _places(grads), KINDS[grads[0].dtype], errors.data_ptr(), scratch.data_ptr(),
+        threads,
+    )  # fmt: skip
+    return errors, grads
+
+
+def regressible(parameters: Sequence[Tensor], x: Tensor) -> bool:
+    """Whether `regress` takes such networks and such an input, apart from the device, and is fast."""
+    layers = (len(parameters) + 2) // 4
+    one = parameters[layers - 1].shape[-1] == 1
+    fits = one and 1 < layers <= _MOST_LAYERS and x.shape[-1] % 2 == 0 and x.shape[-2] > 0
+    return fits and x.dtype == torch.bfloat16 and multiplies_bfloat16()
+
+
+def _places(tensors: Sequence[Tensor]) -> ctypes.Array:
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
