@@ -86,18 +86,24 @@ def _served(optimiser: torch.optim.Adam, parameters: Sequence[Tensor], groups: S
     if not parameters:
         return False
     first = groups[0]
-    for p, group in zip(parameters, groups, strict=True):
-        if p.device.type != "cpu" or p.dtype != torch.float32 or not p.is_contiguous():
-            return False
-        if group is not first and (group["betas"], group["eps"]) != (first["betas"], first["eps"]):
-            return False
+    for group in optimiser.param_groups:
         if group["weight_decay"] or group["amsgrad"] or group["maximize"]:
             return False
+        if group["betas"] != first["betas"] or group["eps"] != first["eps"]:
+            return False
+    for p in parameters:
         state = _state(optimiser, p)
-        for x, size in ((state["step"], 1), (state["exp_avg"], p.numel()), (state["exp_avg_sq"], p.numel())):
-            if x.dtype != torch.float32 or x.device.type != "cpu" or x.numel() != size or not x.is_contiguous():
-                return False
+        step, mean, square = state["step"], state["exp_avg"], state["exp_avg_sq"]
+        if not (_plain(p) and _plain(step) and _plain(mean) and _plain(square)):
+            return False
+        if step.numel() != 1 or not p.shape == mean.shape == square.shape:
+            return False
     return True
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether x is float32 numbers in a row in the host's memory."""
+    return x.dtype == torch.float32 and x.is_cpu and x.is_contiguous()
 
 
 def _finish(optimiser: torch.optim.Adam, parameters: Sequence[Tensor]) -> None:

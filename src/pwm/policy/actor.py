@@ -38,10 +38,13 @@ class FleetActor(nn.Module):
         """The deterministic action [members, rows, action_dim] for latents [members, rows, latent_dim]."""
         return torch.tanh(self.net(latent, shared))
 
-    def forward(self, latent: Tensor, noise: Tensor, shared: SharedFleet | None = None) -> Tensor:
+    def forward(
+        self, latent: Tensor, noise: Tensor, shared: SharedFleet | None = None, std: Tensor | None = None
+    ) -> Tensor:
         """The action for standard normal `noise` [members, rows, action_dim].
 
         Args:
             shared: `net.share()`, made once for all steps of a rollout.
+            std: `self.std()`, likewise.
         """
-        return torch.tanh(torch.addcmul(self.net(latent, shared), self.std(), noise))
+        return torch.tanh(torch.addcmul(self.net(latent, shared), self.std() if std is None else std, noise))

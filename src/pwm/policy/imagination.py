@@ -49,10 +49,10 @@ def imagine(
     if not mask_actions:
         context = context._replace(action_mask=torch.ones_like(context.action_mask))
     latents, actions = [latent], []
-    shared_actor, shared_dynamics = actor.net.share(), model.dynamics.share()
+    shared_actor, std, shared_dynamics = actor.net.share(), actor.std(), model.dynamics.share()
     for eps in noise:
         seen = latents[-1].detach() if detach_actor_input else latents[-1]
-        actions.append(actor(seen, eps, shared_actor))
+        actions.append(actor(seen, eps, shared_actor, std))
         latents.append(model.step(latents[-1], actions[-1], context, shared_dynamics))
     z, a = torch.stack(latents), torch.stack(actions)
     rewards = model.two_hot.decode(model.reward_logits(z[:-1], a, context), reward_space)

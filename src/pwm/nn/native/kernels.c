@@ -16,7 +16,7 @@ void mish_norm(const void *x, int x_kind, const float *bias, i64 members, i64 ro
         vf y[TOGETHER * wide];
         float m[TOGETHER], v[TOGETHER];
         for (i64 r = 0; r < count; r++) b[r] = bias + (i + r) / rows * n;
-        mish_norm_rows(x, x_kind, i, n, b, count, n, y, m, v);
+        mish_norm_rows(x, x_kind, i, n, b, count, n, y, m, v, 0);
         for (i64 r = 0; r < count; r++)
             for (i64 j = 0; j < n; j += LANES) store(y[r * wide + j / LANES], out, out_kind, (i + r) * n + j, n - j);
         if (mean) memcpy(mean + i, m, (size_t)count * 4), memcpy(inverse + i, v, (size_t)count * 4);
@@ -33,11 +33,19 @@ void mish_norm_backward(const void *g, int g_kind, const void *x, int x_kind, co
     for (i64 block = 0; block < members * blocks; block++) {
         i64 member = block / blocks, start = block % blocks * BLOCK, end = start + BLOCK < rows ? start + BLOCK : rows;
         i64 wide = VECTORS(n);
-        vf d[TOGETHER * wide], sums[wide];
+        const float *b = bias + member * n;
+        vf d[TOGETHER * wide], normed[TOGETHER * wide], slope[TOGETHER * wide], sums[wide];
         memset(sums, 0, sizeof sums);
         for (i64 i = member * rows + start; i < member * rows + end; i += TOGETHER) {
             i64 count = member * rows + end - i < TOGETHER ? member * rows + end - i : TOGETHER;
-            mish_norm_rows_backward(g, g_kind, x, x_kind, i, n, bias + member * n, mean + i, inverse + i, count, n, d);
+            for (i64 r = 0; r < count; r++)
+                for (i64 j = 0; j < n; j += LANES) {
+                    i64 k = r * wide + j / LANES, at = (i + r) * n + j;
+                    slope[k] = mish_slope(load(x, x_kind, at, n - j) + load(b, 0, j, n - j), normed + k);
+                    normed[k] = (normed[k] - mean[i + r]) * inverse[i + r];
+                    d[k] = load(g, g_kind, at, n - j);
+                }
+            mish_norm_rows_backward(d, normed, slope, inverse + i, count, n);
             for (i64 r = 0; r < count; r++)
                 for (i64 j = 0; j < n; j += LANES) {
                     sums[j / LANES] += d[r * wide + j / LANES];

@@ -39,7 +39,8 @@ typedef struct {
 
 /* What one thread needs for a block of rows. */
 typedef struct {
-    float *products[MOST], *mean[MOST], *inverse[MOST], *grad, *tile;
+    vf *normed[MOST], *slope[MOST];
+    float *inverse[MOST], *mean, *grad, *tile;
     uint16_t *rows;
 } Space;
 
@@ -78,11 +79,12 @@ static void lay_space(const Job *job, Space *space, uintptr_t *at) {
     const i64 *n = job->widths + 1;
     i64 widest = 0;
     for (i64 l = 0; l < job->layers - 1; l++) {
-        space->products[l] = take(at, BLOCK * WIDE(n[l]) * 4);
-        space->mean[l] = take(at, BLOCK * 4);
+        space->normed[l] = take(at, BLOCK * WIDE(n[l]) * 4);
+        space->slope[l] = take(at, BLOCK * WIDE(n[l]) * 4);
         space->inverse[l] = take(at, BLOCK * 4);
         widest = n[l] > widest ? n[l] : widest;
     }
+    space->mean = take(at, BLOCK * 4);
     space->grad = take(at, BLOCK * WIDE(widest) * 4);
     space->tile = take(at, HEIGHT * WIDE(widest) * 4);
     space->rows = take(at, BLOCK * WIDE(widest) * 2);
@@ -160,13 +162,14 @@ static void there(const Job *job, i64 number, const Net *net, const Space *space
     i64 row = widths[0] / 2;
     for (i64 l = 0; l < job->layers - 1; l++) {
         i64 n = widths[l + 1], wide = VECTORS(n), start[wide], step[wide];
-        vf y[TOGETHER * wide];
         const float *bias[TOGETHER] = {net->bias[l], net->bias[l], net->bias[l], net->bias[l]};
         for (i64 v = 0; v < wide; v++) start[v] = v * LANES, step[v] = WIDE(n);
-        multiply(a, row, 1, net->forward[l], count, PAIRS(widths[l]), n, 0, panels(n), space->products[l], 0, 0, WIDE(n));
+        multiply(a, row, 1, net->forward[l], count, PAIRS(widths[l]), n, 0, panels(n), space->grad, 0, 0, WIDE(n));
         for (i64 i = 0; i < count; i += TOGETHER) {
             i64 some = count - i < TOGETHER ? count - i : TOGETHER;
-            mish_norm_rows(space->products[l], 0, i, WIDE(n), bias, some, n, y, space->mean[l] + i, space->inverse[l] + i);
+            vf *y = space->normed[l] + i * wide;
+            mish_norm_rows(space->grad, 0, i, WIDE(n), bias, some, n, y, space->mean + i, space->inverse[l] + i,
+                           space->slope[l] + i * wide);
             if (l == job->layers - 2)
                 judge(job, number, net, y, from + i, some, sums, space->grad + i * WIDE(n));
             else
@@ -185,8 +188,11 @@ static void and_back(const Job *job, const Net *net, const Space *space, i64 fro
         sums -= WIDE(n);
         for (i64 i = 0; i < count; i += TOGETHER) {
             i64 some = count - i < TOGETHER ? count - i : TOGETHER;
-            mish_norm_rows_backward(space->grad, 0, space->products[l], 0, i, WIDE(n), net->bias[l], space->mean[l] + i,
-                                    space->inverse[l] + i, some, n, d);
+            for (i64 r = 0; r < some; r++)
+                for (i64 v = 0; v < wide; v++)
+                    d[r * wide + v] = load(space->grad, 0, (i + r) * WIDE(n) + v * LANES, n - v * LANES);
+            mish_norm_rows_backward(d, space->normed[l] + i * wide, space->slope[l] + i * wide, space->inverse[l] + i, some,
+                                    n);
             for (i64 r = 0; r < some; r++)
                 for (i64 v = 0; v < wide; v++)
                     store(load(sums, 0, v * LANES, LANES) + d[r * wide + v], sums, 0, v * LANES, LANES);

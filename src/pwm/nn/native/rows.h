@@ -3,17 +3,21 @@
 #include "lanes.h"
 
 /* y [count, VECTORS(n)]: LayerNorm of Mish(x + bias), of up to TOGETHER rows from row i of x, which lie `stride` entries
- * apart; `mean` and `inverse` receive what the way back needs. */
+ * apart; `mean` and `inverse` receive what the way back needs, and so does `slope` [count, VECTORS(n)], if wanted. */
 INLINE void mish_norm_rows(const void *x, int kind, i64 i, i64 stride, const float *const *bias, i64 count, i64 n, vf *y,
-                           float *mean, float *inverse) {
+                           float *mean, float *inverse, vf *slope) {
     i64 wide = VECTORS(n);
     vf sum[TOGETHER];
     for (i64 r = 0; r < count; r++) {
         sum[r] = all(0.0f);
         for (i64 j = 0; j < n; j += LANES) {
-            vf z = mish(load(x, kind, (i + r) * stride + j, n - j) + load(bias[r], 0, j, n - j));
-            sum[r] += z;
-            y[r * wide + j / LANES] = z;
+            i64 k = r * wide + j / LANES;
+            vf z = load(x, kind, (i + r) * stride + j, n - j) + load(bias[r], 0, j, n - j);
+            if (slope)
+                slope[k] = mish_slope(z, y + k);
+            else
+                y[k] = mish(z);
+            sum[r] += y[k];
         }
     }
     for (i64 r = 0; r < count; r++) moments(y + r * wide, sum[r], n, mean + r, inverse + r);
@@ -21,23 +25,17 @@ INLINE void mish_norm_rows(const void *x, int kind, i64 i, i64 stride, const flo
         for (i64 k = 0; k < wide; k++) y[r * wide + k] = (y[r * wide + k] - mean[r]) * inverse[r];
 }
 
-/* d [count, VECTORS(n)]: the gradient at the product x, from that at the result of `mish_norm_rows`, g. */
-INLINE void mish_norm_rows_backward(const void *g, int g_kind, const void *x, int x_kind, i64 i, i64 stride,
-                                    const float *bias, const float *mean, const float *inverse, i64 count, i64 n,
-                                    vf *d) {
+/* d [count, VECTORS(n)], zero beyond n, is the gradient at the result of `mish_norm_rows`, `normed`, and becomes that at
+ * x. */
+INLINE void mish_norm_rows_backward(vf *d, const vf *normed, const vf *slope, const float *inverse, i64 count, i64 n) {
     i64 wide = VECTORS(n);
-    vf normed[TOGETHER * wide], slope[TOGETHER * wide], sum[TOGETHER], along[TOGETHER];
+    vf sum[TOGETHER], along[TOGETHER];
     float a[TOGETHER], c[TOGETHER];
     for (i64 r = 0; r < count; r++) {
         sum[r] = along[r] = all(0.0f);
-        for (i64 j = 0; j < n; j += LANES) {
-            i64 k = r * wide + j / LANES, at = (i + r) * stride + j;
-            vf plain, grad = load(g, g_kind, at, n - j);
-            slope[k] = mish_slope(load(x, x_kind, at, n - j) + load(bias, 0, j, n - j), &plain);
-            normed[k] = plain = (plain - mean[r]) * inverse[r];
-            d[k] = grad;
-            sum[r] += grad;
-            along[r] += grad * plain;
+        for (i64 k = r * wide; k < (r + 1) * wide; k++) {
+            sum[r] += d[k];
+            along[r] += d[k] * normed[k];
         }
     }
     for (i64 r = 0; r < count; r++) a[r] = total(sum[r]) / (float)n, c[r] = total(along[r]) / (float)n;
