@@ -16,6 +16,7 @@ from benchmarks import (
     evaluation_steps,
     locomotion,
     policy_update,
+    products,
     quickstart,
     sampler,
     world_model_update,
@@ -25,8 +26,17 @@ from pwm.nn.products import resolve_precision
 from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
 from pwm.runtime.errors import PWMError
 
-_IN_BOTH = (policy_update.NAME, world_model_update.NAME)
-BENCHMARKS = (policy_update, world_model_update, sampler, action_latency, evaluation_steps, locomotion, quickstart)
+_IN_BOTH = (policy_update.NAME, world_model_update.NAME, products.NAME)
+BENCHMARKS = (
+    policy_update,
+    world_model_update,
+    products,
+    sampler,
+    action_latency,
+    evaluation_steps,
+    locomotion,
+    quickstart,
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pwm.nn.products import product
+from pwm.nn.products import Factor, product
 
 Clock = Callable[[], float]
 _SHORT = 0.01  # seconds; functions faster than this are called several times per round
@@ -106,6 +106,7 @@ def matrix_peak(device: str, dtype: torch.dtype, threads: int) -> float:
             break
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         out = torch.empty(size, size, device=device, dtype=dtype)
-        ways = functools.partial(torch.mm, a, b, out=out), functools.partial(product, a, b)
+        factor = Factor(b, "bfloat16" if dtype == torch.bfloat16 else "float32")
+        ways = functools.partial(torch.mm, a, b, out=out), functools.partial(product, a, b), lambda: factor.times(a)  # noqa: B023
         best = max(best, *(flops / seconds(way, device) for way in ways for _ in range(4)))
     return best

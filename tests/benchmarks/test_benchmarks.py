@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import action_latency, evaluation_steps, harness, policy_update, quickstart, sampler, world_model_update
+from benchmarks import (
+    action_latency,
+    evaluation_steps,
+    harness,
+    policy_update,
+    products,
+    quickstart,
+    sampler,
+    world_model_update,
+)
 from benchmarks import results as records
 from benchmarks.results import Context
 from pwm.evaluation.rollout import run_episodes
@@ -25,7 +34,7 @@ def context(monkeypatch):
     def briefly(*args, **kwargs):
         return real(*args, **(kwargs | {"rounds": 2, "budget_s": 0.0}))
 
-    for module in (action_latency, evaluation_steps, policy_update, sampler, world_model_update):
+    for module in (action_latency, evaluation_steps, policy_update, products, sampler, world_model_update):
         monkeypatch.setattr(module, "compare", briefly)
     small = PlanConfig(samples=32, policy_samples=2, elites=2)
     monkeypatch.setattr(action_latency, "PlanConfig", lambda: small)
@@ -67,6 +76,28 @@ def test_big_fleets_are_skipped_honestly(context, monkeypatch):
 def test_world_model_update(context):
     found = dict(world_model_update.run(context, batches=(4,)))
     assert check(found) == ["world_model_update/tiny/4"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_products(context, precision, monkeypatch):
+    monkeypatch.setattr(products, "ROWS", (9,))
+    found = dict(products.run(dataclasses.replace(context, precision=precision)))
+    tail = "" if precision == "float32" else "/bfloat16"
+    assert check(found) == [f"products/tiny/9/{way}{tail}" for way in ("forward", "backward")]
+    for record in found.values():
+        assert record["flops"] == 2 * 9 * record["shapes"]["inputs"] * record["shapes"]["outputs"]
+
+
+def test_both_sides_multiply_by_the_same_weights(context, monkeypatch):
+    def same(ours, reference, *_, **__):
+        torch.testing.assert_close(ours(), reference(), rtol=1e-4, atol=1e-4)
+        raise KeyError("seen")
+
+    monkeypatch.setattr(products, "compare", same)
+    monkeypatch.setattr(products, "ROWS", (9,))
+    for way in ("forward", "backward"):
+        with pytest.raises(KeyError, match="seen"):
+            list(products.run(dataclasses.replace(context, only=(f"products/tiny/9/{way}",))))
 
 
 def test_sampler(context):

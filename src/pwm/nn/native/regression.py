@@ -34,8 +34,8 @@ def regress(parameters: Sequence[Tensor], x: Tensor, targets: Tensor, counts: Te
     widths = (ctypes.c_int64 * (layers + 1))(inputs, *(weight.shape[2] for weight in parameters[:layers]))
     threads = threads_for(rows * groups * each * inputs)
     parameters = [parameter.contiguous() for parameter in parameters]
-    x, targets = x.contiguous(), targets.contiguous()
-    counts = None if counts is None else counts.contiguous()
+    x, targets = x.contiguous(), targets.float().contiguous()
+    counts = None if counts is None else counts.float().contiguous()
     grads = [torch.empty_like(parameter, dtype=x.dtype if not i else None) for i, parameter in enumerate(parameters)]
     errors = targets.new_empty(groups * each)
     room = kernels().regress_room(groups, each, rows, layers, widths, threads)
