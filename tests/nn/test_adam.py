@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from pwm.nn.adam import clip_per_member, clipped_step
+from pwm.nn.adam import _served, clip_per_member, clipped_step
 from pwm.nn.native import kernels
 from pwm.runtime.captured import adam
 
@@ -185,3 +185,31 @@ def test_the_process_own_defaults_do_not_matter():
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(norms, expected) and all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_a_step_that_pytorch_takes_finds_the_state_that_pytorch_makes():
+    """Its counter belongs on the device of the parameter, where a graph is recorded."""
+    parameter = torch.nn.Parameter(torch.zeros(3, 4, device="meta"))
+    optimiser = torch.optim.Adam([parameter], lr=0.1)
+    assert not _served(optimiser, [parameter], optimiser.param_groups)
+    assert not optimiser.state[parameter]
+
+
+@pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
+@pytest.mark.parametrize("spoil", ["exp_avg", "exp_avg_sq", "step"])
+@pytest.mark.parametrize("how", [torch.Tensor.double, lambda x: x.new_zeros(*x.shape, 2)])
+def test_a_state_of_another_kind_is_not_for_the_kernel(spoil, how):
+    parameters, optimiser = fleet((0.1, 0.1))
+    clipped_step(optimiser, gradients(0), 2, 1.0)
+    assert _served(optimiser, parameters, [optimiser.param_groups[0]] * 4)
+    state = optimiser.state[parameters[2]]
+    state[spoil] = how(state[spoil])
+    assert not _served(optimiser, parameters, [optimiser.param_groups[0]] * 4)
+
+
+@pytest.mark.parametrize("which", [0, 2])
+def test_no_parameter_keeps_a_gradient(which):
+    parameters, optimiser = fleet((0.1, 0.1))
+    parameters[which].grad = torch.ones_like(parameters[which])
+    clipped_step(optimiser, gradients(0), 2, 1.0)
+    assert all(parameter.grad is None for parameter in parameters)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 
 from pwm.nn import plain
 from pwm.nn.forms import form_for
-from pwm.nn.native import kernels, layers, why_not
+from pwm.nn.native import build, kernels, layers, why_not
 
 needs_kernels = pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
 HALF, FULL = torch.bfloat16, torch.float32
@@ -203,6 +204,23 @@ def test_they_are_compiled_once_and_survive_a_cache_that_cannot_be_written(tmp_p
         assert len(list(home.glob("pwm/*.so"))) == count
         made = [path.stat().st_mtime_ns for path in home.glob("pwm/*.so")]
         assert not made or made == [path.stat().st_mtime_ns for path in home.glob("pwm/*.so")]
+
+
+@needs_kernels
+def test_every_source_and_header_tells_one_library_from_another(tmp_path, monkeypatch):
+    folder = tmp_path / "source"
+    shutil.copytree(Path(build.__file__).parent, folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for list_of in ("_SOURCES", "_HEADERS"):
+        monkeypatch.setattr(build, list_of, [folder / path.name for path in getattr(build, list_of)])
+    files = [*build._SOURCES, *build._HEADERS]
+    assert len(files) == 6
+    for path in [None, *files]:
+        if path:
+            path.write_text(path.read_text() + "/* changed */\n")
+        library, reason = build._load.__wrapped__()
+        assert library is not None, reason
+    assert len(list((tmp_path / "pwm").glob("*.so"))) == 7
 
 
 @needs_kernels

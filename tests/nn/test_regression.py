@@ -99,6 +99,35 @@ def test_threads_change_no_bit(case, monkeypatch):
 
 
 @needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.bool])
+def test_targets_and_counts_may_have_any_format_and_gaps(dtype):
+    net, x, targets, counts = drawn("fleet", True)
+    targets = targets.round()
+    expected = regress(net.listed(), x.bfloat16(), targets, counts)
+    wide = torch.stack((x, x), dim=-1).flatten(-2).bfloat16()[..., ::2]
+    spaced = [parameter.detach().mT.contiguous().mT for parameter in net.listed()]
+    given = targets.T.contiguous().T.to(torch.float64 if dtype == torch.bool else dtype)
+    found = regress(spaced, wide, given, counts.T.contiguous().T.to(dtype))
+    for a, b in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
+        assert torch.equal(a, b) and a.dtype == b.dtype
+    one = regress(net.listed(), x.bfloat16(), targets[:1], None)
+    assert torch.equal(one[0], regress(net.listed(), x.bfloat16(), targets[:1].expand(8, -1), None)[0])
+
+
+@needs_kernels
+def test_only_float32_networks_on_a_cpu_go_to_the_kernel(monkeypatch):
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("pwm.nn.fleet_mlp.regress", never)
+    monkeypatch.setattr("pwm.nn.fleet_mlp.regressible", lambda *_: True)
+    for net in (FleetMLP(2, 4, (3,), 1).double(), FleetMLP(2, 4, (3,), 1).to("meta"), FleetMLP(2, 4, (5000,), 1)):
+        net.precision = "bfloat16"
+        x = torch.zeros(2, 5, 4, dtype=net.weights[0].dtype, device=net.weights[0].device)
+        net.squared_errors(x, x[:, :, 0])
+
+
+@needs_kernels
 def test_a_group_that_is_not_finite_leaves_the_others_alone():
     net, x, targets, _ = drawn("fleet", False)
     before = regress(net.listed(), x.bfloat16(), targets, None)

@@ -26,15 +26,19 @@ CONFIG = PolicyConfig(
 MEMBERS = [("wide", 0), ("narrow", 0), ("wide", 1), ("narrow", 1), ("wide", 2)]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("count", [1, 5])
-def test_the_rehearsal_finds_what_a_real_update_needs(model, store, count):
-    config = replace(CONFIG, behaviour_updates=0, critic_warmup=0)
+def test_the_rehearsal_finds_what_a_real_update_needs(model, store, count, precision):
+    config = replace(CONFIG, behaviour_updates=0, critic_warmup=0, precision=precision)
     learner = FleetLearner(model, store, *zip(*MEMBERS[:count], strict=True), config)
     learner.update()
     modules = (learner.actor, learner.critic)
     for parameter in (p for module in modules for p in module.parameters()):
         parameter.grad = None
     held = 4 * sum(p.numel() for m in (model, *modules, *modules, *modules, *modules) for p in m.parameters())
+    frozen = [net._frozen[2].factors for net in (model.encoder, model.dynamics, model.reward)]
+    made_once = [x for factors in frozen for factor in factors for x in (factor.matrix, *factor._ready.values())]
+    held += sum(x.nbytes for x in made_once if x.dtype != torch.float32)
     real = held + peak_bytes(learner.update, "cpu")
     assert learn_bytes(model, store, MEMBERS[:count], config) == pytest.approx(real, rel=0.05)
     assert model.embedding.device.type == "cpu"

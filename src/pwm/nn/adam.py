@@ -92,9 +92,11 @@ def _served(optimiser: torch.optim.Adam, parameters: Sequence[Tensor], groups: S
         if group["betas"] != first["betas"] or group["eps"] != first["eps"]:
             return False
     for p in parameters:
+        if not _plain(p):  # its state is for PyTorch to make
+            return False
         state = _state(optimiser, p)
         step, mean, square = state["step"], state["exp_avg"], state["exp_avg_sq"]
-        if not (_plain(p) and _plain(step) and _plain(mean) and _plain(square)):
+        if not (_plain(step) and _plain(mean) and _plain(square)):
             return False
         if step.numel() != 1 or not p.shape == mean.shape == square.shape:
             return False

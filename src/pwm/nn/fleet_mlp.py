@@ -160,8 +160,8 @@ class _Fold(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        n = len(ctx.gathered)
-        weights, gains, shifts = (ctx.saved_tensors[a:b] for a, b in ((0, n), (n, 2 * n - 1), (2 * n - 1, 3 * n - 2)))
+        n, saved = len(ctx.gathered), ctx.saved_tensors
+        weights, gains, shifts = saved[:n], saved[n : 2 * n - 1], saved[2 * n - 1 :]
         first, *rest = _unfolded(ctx.form, ctx.gathered, grads[n:], weights, gains, shifts)
         return None, None, None if first is None else first.to(weights[0].dtype), *rest
 
@@ -247,7 +247,8 @@ class _Fleet(torch.autograd.Function):
         ctx.form, ctx.gathered, ctx.groups = shared.form, shared.gathered, x.shape[0]
         ctx.sizes = [len(part) for part in kept]
         ctx.factors = shared.factors
-        ctx.save_for_backward(*inputs, *(tensor for part in kept for tensor in part))
+        matrices = [factor.matrix for factor in shared.factors]  # they are not used, but must not change
+        ctx.save_for_backward(*inputs, *(tensor for part in kept for tensor in part), *matrices)
         return out
 
     @staticmethod

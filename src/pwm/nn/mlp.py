@@ -138,7 +138,8 @@ class _Perceptron(torch.autograd.Function):
         ctx.factors = shared.factors
         ctx.bias_shapes = [context.shape, *(bias.shape for bias in biases)]
         ctx.sizes = [len(part) for part in kept]
-        ctx.save_for_backward(*inputs, *(tensor for part in kept for tensor in part))
+        matrices = [factor.matrix for factor in shared.factors]  # they are not used, but must not change
+        ctx.save_for_backward(*matrices, *inputs, *(tensor for part in kept for tensor in part))
         return out
 
     @staticmethod
@@ -146,7 +147,7 @@ class _Perceptron(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         layers, normed, dtype = len(ctx.gathered), len(ctx.sizes), grad.dtype
         factors, saved = ctx.factors, list(ctx.saved_tensors)
-        inputs, kept = saved[:layers], saved[layers:]
+        inputs, kept = saved[layers : 2 * layers], saved[2 * layers :]
         x_needed, context_needed, *needed = ctx.needs_input_grad[2:]
         weights_needed, norms_needed = needed[:layers], needed[2 * layers - 1 :]
         biases_needed = [context_needed, *needed[layers : 2 * layers - 1]]

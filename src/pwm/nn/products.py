@@ -142,7 +142,7 @@ class Factor:
     def __init__(self, matrix: Tensor, precision: str, lasting: bool = False) -> None:
         self.matrix = lowered(matrix.detach(), precision)
         self.lasting = lasting and has_onednn() and matrix.ndim == 2
-        self._ready: dict[bool, Tensor] = {}
+        self._ready: dict[tuple[str, bool], Tensor] = {}  # who multiplies it, and whether it is transposed
 
     @property
     def dtype(self) -> torch.dtype:
@@ -159,19 +159,20 @@ class Factor:
 
     def _product(self, x: Tensor, matrix: Tensor, transposed: bool) -> Tensor:
         if served(matrix) and native.multiplies(x, matrix):
-            if transposed not in self._ready:
-                self._ready[transposed] = native.pack(matrix)
-            return native.multiply(x, self._ready[transposed], matrix.shape[-1])
+            if ("ours", transposed) not in self._ready:
+                self._ready["ours", transposed] = native.pack(matrix)
+            return native.multiply(x, self._ready["ours", transposed], matrix.shape[-1])
         known = served(matrix) and matrix.dtype in (torch.float32, torch.bfloat16)
         if not self.lasting or not known or x.shape[0] < _FEW or matrix.numel() < _PACKED:
             return product(x, matrix)
-        if transposed not in self._ready:
+        if ("oneDNN", transposed) not in self._ready:
             across = matrix.T.contiguous()
             ready = across if across.is_meta else torch.ops.mkldnn._reorder_linear_weight(across, _TYPICAL)
-            self._ready[transposed] = ready
+            self._ready["oneDNN", transposed] = ready
         if matrix.is_meta:
             return product(x, matrix)
-        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), self._ready[transposed], None, "none", [], "")
+        ready = self._ready["oneDNN", transposed]
+        return torch.ops.mkldnn._linear_pointwise(x.contiguous(), ready, None, "none", [], "")
 
 
 class SharedWeights:

@@ -158,16 +158,18 @@ class FleetLearner:
         norms = torch.zeros(self.members, device=terms.loss.device)
         if move_actor:
             norms = self._step(self.actor_optimiser, terms.loss, config.actor_grad_norm)
-        self.scale.update(terms.returns)
-        rollout = terms.rollout._replace(latents=terms.rollout.latents.detach())
+        returns, behaviour = terms.returns, terms.behaviour
+        rollout = Rollout(*(None if x is None else x.detach() for x in terms.rollout))
+        del terms  # and with it the graph
+        self.scale.update(returns)
         targets = critic_targets(judge, rollout, config)
         return {
-            "imagined_return": terms.returns.mean(dim=1),
-            "imagined_reward": rollout.rewards.detach().mean(dim=(0, 2)),
+            "imagined_return": returns.mean(dim=1),
+            "imagined_reward": rollout.rewards.mean(dim=(0, 2)),
             "value": targets.mean(dim=(0, 2)),
             "actor_grad_norm": norms,
             "critic_loss": self._fit_critic(rollout, targets),
-            "behaviour_loss": terms.behaviour,
+            "behaviour_loss": behaviour,
         }
 
     def save(self, path: PathLike) -> None:

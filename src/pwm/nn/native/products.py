@@ -13,8 +13,9 @@ _FEW = 8  # rows: with fewer, the kernel reads the factor once for each
 
 
 def multiplies(x: Tensor, factor: Tensor) -> bool:
-    """Whether `multiply` takes x and a factor like this one, apart from the device, and is fast."""
-    return x.dtype == factor.dtype == torch.bfloat16 and x.shape[-2] >= _FEW and multiplies_bfloat16()
+    """Whether `multiply` takes x and a factor like this one, apart from its device, and is fast."""
+    fits = x.shape[:-2] == factor.shape[:-2] and x.shape[-1] == factor.shape[-2] and x.device == factor.device
+    return fits and x.dtype == factor.dtype == torch.bfloat16 and x.shape[-2] >= _FEW and multiplies_bfloat16()
 
 
 def multiplies_bfloat16() -> bool:

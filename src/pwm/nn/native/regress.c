@@ -7,7 +7,7 @@
 #include "products.h"
 #include "rows.h"
 #ifdef _OPENMP
-#include <omp.h>
+int omp_get_thread_num(void); /* its header may be missing where the library is not */
 #define THREAD omp_get_thread_num()
 #else
 #define THREAD 0

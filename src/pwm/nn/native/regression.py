@@ -34,8 +34,8 @@ def regress(parameters: Sequence[Tensor], x: Tensor, targets: Tensor, counts: Te
     widths = (ctypes.c_int64 * (layers + 1))(inputs, *(weight.shape[2] for weight in parameters[:layers]))
     threads = threads_for(rows * groups * each * inputs)
     parameters = [parameter.contiguous() for parameter in parameters]
-    x, targets = x.contiguous(), targets.float().contiguous()
-    counts = None if counts is None else counts.float().contiguous()
+    x, targets = x.contiguous(), targets.to(torch.float32).expand(groups, rows).contiguous()
+    counts = None if counts is None else counts.to(torch.float32).expand(groups, rows).contiguous()
     grads = [torch.empty_like(parameter, dtype=x.dtype if not i else None) for i, parameter in enumerate(parameters)]
     errors = targets.new_empty(groups * each)
     room = kernels().regress_room(groups, each, rows, layers, widths, threads)
@@ -49,10 +49,12 @@ def regress(parameters: Sequence[Tensor], x: Tensor, targets: Tensor, counts: Te
 
 
 def regressible(parameters: Sequence[Tensor], x: Tensor) -> bool:
-    """Whether `regress` takes such networks and such an input, apart from the device, and is fast."""
+    """Whether `regress` takes such networks and such an input, apart from their device, and is fast."""
     layers = (len(parameters) + 2) // 4
-    one = parameters[layers - 1].shape[-1] == 1
-    fits = one and 1 < layers <= _MOST_LAYERS and x.shape[-1] % 2 == 0 and x.shape[-2] > 0
+    networks, inputs, _ = parameters[0].shape
+    fits = x.ndim == 3 and x.shape[-1] == inputs and inputs % 2 == 0 and x.shape[-2] > 0
+    fits = fits and 0 < x.shape[0] <= networks and networks % x.shape[0] == 0 and x.device == parameters[0].device
+    fits = fits and 1 < layers <= _MOST_LAYERS and parameters[layers - 1].shape[-1] == 1
     return fits and x.dtype == torch.bfloat16 and multiplies_bfloat16()
 
 
