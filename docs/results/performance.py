@@ -17,9 +17,9 @@ HEAD = """# Speed beside the reference
 those of the rounds' own ratios. The reference (`benchmarks/reference`) is plain PyTorch in float32. It trains one
 policy at a time, so that a fleet of N stands beside N of its updates. Rows that end in bfloat16 round the factors of
 ours to bfloat16. `of peak`: arithmetic that the algorithm needs, over the best square product of the same format.
-Other denominators: for the planner rows acting by a plan instead of the policy, for the sampler a plain loop, for
-locomotion Newton's stock solver (which never applies muscles), for evaluation one environment after the other
-(`2 workers`: one process).
+Other denominators: for products PyTorch's own in the same number format, for the planner rows acting by a plan instead
+of the policy, for the sampler a plain loop, for locomotion Newton's stock solver (which never applies muscles), for
+evaluation one environment after the other (`2 workers`: one process).
 
 | benchmark | ours | reference | ratio | quartiles | GFLOP | of peak |
 |---|---|---|---|---|---|---|"""
