@@ -119,13 +119,13 @@ static void ready_last(const Job *job, i64 number, const Net *net) {
 
 /* `count` rows of n entries, rounded: as rows, if wanted, and as words of two rows each, of which pair p begins with
  * vector v at pairs + start[v] + p * step[v]. */
-INLINE void spread(const vf *y, i64 count, i64 n, uint16_t *rows, word *pairs, i64 p, const i64 *start, const i64 *step) {
+INLINE void round_rows(const vf *y, i64 count, i64 n, uint16_t *rows, word *pairs, i64 p, const i64 *start, const i64 *step) {
     i64 wide = VECTORS(n);
     for (i64 r = 0; r < count; r += 2, p++)
         for (i64 v = 0; v < wide; v++) {
-            vi there = first(n - v * LANES);
-            vu even = factor((vf)((vi)y[r * wide + v] & there)), odd = {0};
-            if (r + 1 < count) odd = factor((vf)((vi)y[(r + 1) * wide + v] & there));
+            vi own = first(n - v * LANES);
+            vu even = factor((vf)((vi)y[r * wide + v] & own)), odd = {0};
+            if (r + 1 < count) odd = factor((vf)((vi)y[(r + 1) * wide + v] & own));
             vu both = even | odd << 16;
             memcpy(pairs + start[v] + p * step[v], &both, sizeof both);
             if (!rows) continue;
@@ -137,7 +137,7 @@ INLINE void spread(const vf *y, i64 count, i64 n, uint16_t *rows, word *pairs, i
 
 /* The last layer of `count` rows from row i: adds to the sums of loss, last weight and bias, and gives the gradient at
  * its input. */
-INLINE void judge(const Job *job, i64 number, const Net *net, const vf *y, i64 i, i64 count, float *sums, float *grad) {
+INLINE void last_layer(const Job *job, i64 number, const Net *net, const vf *y, i64 i, i64 count, float *sums, float *grad) {
     i64 n = job->widths[job->layers - 1], wide = VECTORS(n), at = number / job->each * job->rows + i;
     float *loss = sums + WIDE(n);
     for (i64 r = 0; r < count; r++, y += wide, grad += WIDE(n)) {
@@ -156,7 +156,7 @@ INLINE void judge(const Job *job, i64 number, const Net *net, const vf *y, i64 i
     }
 }
 
-static void there(const Job *job, i64 number, const Net *net, const Space *space, i64 from, i64 count, float *sums) {
+static void forward_rows(const Job *job, i64 number, const Net *net, const Space *space, i64 from, i64 count, float *sums) {
     const i64 *widths = job->widths;
     const word *a = (const word *)(job->x + (number / job->each * job->rows + from) * widths[0]);
     i64 row = widths[0] / 2;
@@ -171,16 +171,16 @@ static void there(const Job *job, i64 number, const Net *net, const Space *space
             mish_norm_rows(space->grad, 0, i, WIDE(n), bias, some, n, y, space->mean + i, space->inverse[l] + i,
                            space->slope[l] + i * wide);
             if (l == job->layers - 2)
-                judge(job, number, net, y, from + i, some, sums, space->grad + i * WIDE(n));
+                last_layer(job, number, net, y, from + i, some, sums, space->grad + i * WIDE(n));
             else
-                spread(y, some, n, space->rows + i * WIDE(n), net->input[l + 1], (from + i) / 2, start, step);
+                round_rows(y, some, n, space->rows + i * WIDE(n), net->input[l + 1], (from + i) / 2, start, step);
         }
         a = (const word *)space->rows;
         row = WIDE(n) / 2;
     }
 }
 
-static void and_back(const Job *job, const Net *net, const Space *space, i64 from, i64 count, float *sums) {
+static void backward_rows(const Job *job, const Net *net, const Space *space, i64 from, i64 count, float *sums) {
     for (i64 l = job->layers - 1; l-- > 0;) {
         i64 n = job->widths[l + 1], wide = VECTORS(n), start[wide], step[wide];
         vf d[TOGETHER * wide];
@@ -196,7 +196,7 @@ static void and_back(const Job *job, const Net *net, const Space *space, i64 fro
             for (i64 r = 0; r < some; r++)
                 for (i64 v = 0; v < wide; v++)
                     store(load(sums, 0, v * LANES, LANES) + d[r * wide + v], sums, 0, v * LANES, LANES);
-            spread(d, some, n, l ? space->rows + i * WIDE(n) : 0, net->low[l], (from + i) / 2, start, step);
+            round_rows(d, some, n, l ? space->rows + i * WIDE(n) : 0, net->low[l], (from + i) / 2, start, step);
         }
         if (l)
             multiply((const word *)space->rows, WIDE(n) / 2, 1, net->backward[l], count, PAIRS(n), job->widths[l], 0,
@@ -209,8 +209,8 @@ static void block_of_rows(const Job *job, i64 number, const Net *net, const Spac
     float *sums = net->shares + block * share_of(job), *last = sums;
     memset(sums, 0, (size_t)share_of(job) * 4);
     for (i64 l = 1; l < job->layers; l++) last += WIDE(job->widths[l]);
-    there(job, number, net, space, from, count, last);
-    and_back(job, net, space, from, count, last);
+    forward_rows(job, number, net, space, from, count, last);
+    backward_rows(job, net, space, from, count, last);
 }
 
 /* ---- Gradients ---------------------------------------------------------------------------------------------------*/
@@ -252,18 +252,18 @@ static void some_of_weight(const Job *job, i64 number, const Net *net, const Spa
 static void some_networks(const Job *job, i64 from, i64 count, const Net *nets, const Space *spaces, int threads) {
     i64 layers = job->layers, blocks = blocks_of(job->rows);
     for (i64 l = 0; l < layers - 1; l++) {
-        i64 k = job->widths[l], n = job->widths[l + 1], there = panels(n), parts = there + 1 + (l ? panels(k) : 0);
+        i64 k = job->widths[l], n = job->widths[l + 1], parts = panels(n) + 1 + (l ? panels(k) : 0);
         PARALLEL
         for (i64 i = 0; i < count * parts; i++) {
             const Net *net = nets + i / parts;
             i64 number = from + i / parts, p = i % parts, at = number * k * n;
             const float *gain = l ? job->gains[l - 1] + number * k : 0;
-            if (p < there)
+            if (p < panels(n))
                 pack(job->weights[l], 0, at, gain, k, n, p, net->forward[l]);
-            else if (p == there)
+            else if (p == panels(n))
                 ready_bias(job, number, net, l);
             else
-                pack_columns(job->weights[l], 0, at, gain, n, k, p - there - 1, net->backward[l]);
+                pack_columns(job->weights[l], 0, at, gain, n, k, p - panels(n) - 1, net->backward[l]);
         }
     }
     PARALLEL
