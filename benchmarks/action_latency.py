@@ -15,12 +15,12 @@ from benchmarks.harness import compare, seconds
 from benchmarks.reference.convert import convert_actor, convert_world_model
 from benchmarks.reference.networks import WorldModel as ReferenceModel
 from benchmarks.results import Context, Record, measured, skipped
-from pwm.policy.config import PolicyConfig
-from pwm.policy.cost import action_flops
-from pwm.policy.deployed import Policy, export_policies
-from pwm.policy.learner import FleetLearner
-from pwm.policy.planned import untrained
-from pwm.policy.planner import PlanConfig
+from pwm.agents.planner import PlanConfig
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.deployed import Policy, export_policies
+from pwm.agents.pwm.estimate import action_flops
+from pwm.agents.pwm.learner import FleetLearner
+from pwm.agents.pwm.planned import untrained
 from pwm.world_model.config import world_model_size
 
 NAME = "action_latency"

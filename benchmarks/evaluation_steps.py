@@ -15,11 +15,11 @@ import numpy as np
 from benchmarks.action_latency import Act, deployed
 from benchmarks.harness import Comparison, compare, seconds
 from benchmarks.results import Context, Record, measured
-from pwm.evaluation.environments import Table
-from pwm.evaluation.rollout import run_episodes
-from pwm.evaluation.workers import Workers, count_cores
-from pwm.policy.config import PolicyConfig
-from pwm.policy.deployed import act_together
+from pwm.acting.environments import Table
+from pwm.acting.policy_file import act_together
+from pwm.acting.rollout import run_episodes
+from pwm.acting.workers import Workers, count_cores
+from pwm.agents.pwm.config import PolicyConfig
 from pwm.tasks.registry import get_task
 from pwm.tasks.spec import TaskSpec
 

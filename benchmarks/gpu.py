@@ -24,14 +24,14 @@ import torch
 from benchmarks import workload
 from benchmarks.harness import matrix_peak, seconds
 from benchmarks.record import stamp
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.estimate import learn_bytes, members_that_fit, policy_update_flops
 from pwm.data.store import EpisodeStore
-from pwm.policy.config import PolicyConfig
-from pwm.policy.cost import learn_bytes, members_that_fit, policy_update_flops
 from pwm.runtime.device import resolve_device
 from pwm.runtime.files import write_json
 from pwm.runtime.memory import free_bytes
 from pwm.world_model.config import PretrainConfig, world_model_size
-from pwm.world_model.cost import pretrain_bytes, world_model_update_flops
+from pwm.world_model.estimate import pretrain_bytes, world_model_update_flops
 from pwm.world_model.model import WorldModel
 from pwm.world_model.pretrain import Pretrainer
 

@@ -63,7 +63,7 @@ def measure(size: str, updates: int = 2, **settings: Any) -> dict[str, Any]:
 def rehearsed() -> list[dict[str, Any]]:
     """Bytes of a gradient step on the paper's batch, for what it takes to fit it."""
     from pwm.world_model.config import PretrainConfig, world_model_size
-    from pwm.world_model.cost import pretrain_bytes
+    from pwm.world_model.estimate import pretrain_bytes
 
     ways = {"whole": {}, "parts": {"micro_batch": 128}, "recompute": {"recompute_steps": 4}}
     ways["both"] = ways["parts"] | ways["recompute"]

@@ -17,9 +17,9 @@ from benchmarks.harness import compare, seconds
 from benchmarks.reference.convert import convert_actor, convert_critics, convert_world_model
 from benchmarks.reference.policy_update import PolicyTrainer
 from benchmarks.results import Context, Record, measured, skipped
+from pwm.agents.pwm.config import PolicyConfig, policy_preset
+from pwm.agents.pwm.estimate import learn_bytes, policy_update_flops
 from pwm.data.store import EpisodeStore
-from pwm.policy.config import PolicyConfig, policy_preset
-from pwm.policy.cost import learn_bytes, policy_update_flops
 from pwm.runtime.memory import free_bytes
 from pwm.world_model.config import world_model_size
 from pwm.world_model.model import WorldModel

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.learner import FleetLearner
 from pwm.data.store import EpisodeStore
 from pwm.data.synthetic import synthetic_store as random_store
-from pwm.policy.config import PolicyConfig
-from pwm.policy.learner import FleetLearner
 from pwm.world_model.config import WorldModelConfig
 from pwm.world_model.model import WorldModel
 

@@ -17,7 +17,7 @@ from benchmarks.results import Context, Record, measured
 from pwm.data.sampler import SliceSampler
 from pwm.data.store import EpisodeStore
 from pwm.world_model.config import PretrainConfig, world_model_size
-from pwm.world_model.cost import world_model_update_flops
+from pwm.world_model.estimate import world_model_update_flops
 from pwm.world_model.pretrain import Pretrainer
 
 NAME = "world_model_update"

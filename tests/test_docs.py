@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pwm.agents.pwm.config import PRESETS, PolicyConfig
 from pwm.cli.evaluate import Evaluate
 from pwm.cli.learn import Learn
 from pwm.cli.parse import parse
 from pwm.cli.pretrain import Pretrain
-from pwm.cli.recipe import RECIPES
-from pwm.policy.config import PRESETS, PolicyConfig
+from pwm.pipeline.recipe import RECIPES
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
 
 ROOT = Path(__file__).resolve().parents[1]

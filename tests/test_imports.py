@@ -1,7 +1,8 @@
-"""The rooms of the house import one way: data -> world_model -> policy -> baselines -> evaluation -> report -> cli.
+"""The rooms of the house import one way, down: each may use the rooms before it in ORDER, and the leaves.
 
-`nn`, `tasks` and `runtime` are leaves (`nn` and `tasks` may use `runtime`). Every import counts, also those inside
-functions, under TYPE_CHECKING, relative ones and `importlib.import_module("pwm...")` with a literal name.
+The leaves are `runtime`, and `nn`, `tasks` and `learning`, which may use `runtime` (`learning` also `nn`). Every import
+counts, also those inside functions, under TYPE_CHECKING, relative ones and `importlib.import_module("pwm...")` with a
+literal name.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "pwm"
-ORDER = ("data", "world_model", "policy", "baselines", "evaluation", "report", "cli")
-LEAVES = {"runtime": set(), "nn": {"runtime"}, "tasks": {"runtime"}}
+ORDER = ("data", "acting", "world_model", "agents", "evaluation", "report", "pipeline", "experiments", "cli")
+LEAVES = {"runtime": set(), "nn": {"runtime"}, "tasks": {"runtime"}, "learning": {"runtime", "nn"}}
 ALLOWED = LEAVES | {room: set(ORDER[:i]) | set(LEAVES) for i, room in enumerate(ORDER)}
 
 
@@ -102,19 +103,19 @@ def plant(folder: Path, files: dict[str, str]) -> Path:
     return folder / "pwm"
 
 
-STORE = {"data/store.py": "x = 1\n", "runtime/files.py": "y = 1\n", "policy/fleet.py": "z = 1\n"}
+STORE = {"data/store.py": "x = 1\n", "runtime/files.py": "y = 1\n", "agents/fleet.py": "z = 1\n"}
 
 
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("data/a.py", "from pwm.policy.fleet import z\n", "data must not import policy"),
-        ("data/a.py", "from pwm.policy import fleet\n", "data must not import policy"),
-        ("data/a.py", "from pwm import policy\n", "data must not import policy"),
-        ("data/a.py", "import pwm.policy.fleet as f\n", "data must not import policy"),
-        ("data/a.py", "from ..policy import fleet\n", "data must not import policy"),
-        ("data/a.py", "def f():\n    from pwm.policy.fleet import z\n", "a.py:2: data must not import policy"),
-        ("data/a.py", "import importlib\nimportlib.import_module('pwm.policy.fleet')\n", "must not import policy"),
+        ("data/a.py", "from pwm.agents.fleet import z\n", "data must not import agents"),
+        ("data/a.py", "from pwm.agents import fleet\n", "data must not import agents"),
+        ("data/a.py", "from pwm import agents\n", "data must not import agents"),
+        ("data/a.py", "import pwm.agents.fleet as f\n", "data must not import agents"),
+        ("data/a.py", "from ..agents import fleet\n", "data must not import agents"),
+        ("data/a.py", "def f():\n    from pwm.agents.fleet import z\n", "a.py:2: data must not import agents"),
+        ("data/a.py", "import importlib\nimportlib.import_module('pwm.agents.fleet')\n", "must not import agents"),
         ("runtime/a.py", "from pwm.data.store import x\n", "runtime must not import data"),
         ("nn/a.py", "from pwm.data.store import x\n", "nn must not import data"),
         ("data/a.py", "from pwm import EpisodeStore\n", "front door"),
@@ -129,6 +130,6 @@ def test_the_checker_sees_a_violation(tmp_path, file, text, message):
 
 def test_the_checker_lets_good_imports_pass(tmp_path):
     good = "import json\nfrom ..data.store import x\nfrom pwm import __version__\nfrom pwm.runtime import files\n"
-    source = plant(tmp_path, STORE | {"policy/good.py": good, "nn/good.py": "import pwm.runtime.files\n"})
-    (source / "__init__.py").write_text("__version__ = '0'\ndef f():\n    from pwm.policy import good\n")
+    source = plant(tmp_path, STORE | {"agents/good.py": good, "nn/good.py": "import pwm.runtime.files\n"})
+    (source / "__init__.py").write_text("__version__ = '0'\ndef f():\n    from pwm.agents import good\n")
     assert violations(source) == []

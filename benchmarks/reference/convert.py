@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.reference import networks
+from pwm.agents.pwm.actor import FleetActor
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.critic import FleetCritic
 from pwm.nn.fleet_mlp import FleetMLP
 from pwm.nn.mlp import ConditionedMLP
-from pwm.policy.actor import FleetActor
-from pwm.policy.config import PolicyConfig
-from pwm.policy.critic import FleetCritic
 from pwm.world_model.config import WorldModelConfig
 from pwm.world_model.model import WorldModel
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwm.policy.config import PolicyConfig
+from pwm.agents.pwm.config import PolicyConfig
 from pwm.world_model.config import WorldModelConfig
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.reference.networks import Actor, WorldModel
-from pwm.policy.config import PolicyConfig
+from pwm.agents.pwm.config import PolicyConfig
 
 
 class PolicyTrainer:

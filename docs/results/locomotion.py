@@ -36,7 +36,7 @@ def collect(runs: list[str]) -> None:
 
     import torch
 
-    from pwm.policy.deployed import find_policies
+    from pwm.acting.policy_file import find_policies
     from pwm.runtime.config import machine
 
     torch.set_num_threads(1)
@@ -54,10 +54,10 @@ def collect(runs: list[str]) -> None:
 
 def _entry(run: Path, path: Path) -> dict[str, Any]:
     """What one policy did in training, and its returns by its mean actions."""
-    from pwm.baselines.deployed import load_policy
-    from pwm.baselines.environment import EnvironmentConfig
+    from pwm.acting.policy_file import load_policy
     from pwm.runtime.metrics import read_metrics
     from pwm.runtime.run_folder import read_run_file
+    from pwm.tasks.vector import EnvironmentConfig
 
     policy: Any = load_policy(path)
     record, trained = read_run_file(run), EnvironmentConfig(**policy.about["simulator"])
@@ -86,8 +86,8 @@ def _entry(run: Path, path: Path) -> dict[str, Any]:
 
 
 def _judge(policy: Any, simulator: Any) -> dict[str, Any]:
-    from pwm.baselines.environment import make_environment
-    from pwm.baselines.judge import play_episodes
+    from pwm.acting.vector_episodes import play_episodes
+    from pwm.tasks.vector import make_environment
 
     environment: Any = make_environment(policy.task, EPISODES, EVALUATION_SEED, simulator)
     returns, lengths = play_episodes(policy, environment)

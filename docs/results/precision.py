@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from pwm.cli import quickstart
-from pwm.cli.recipe import RECIPES
+from pwm.pipeline.recipe import RECIPES
 from pwm.runtime.files import read_json, write_atomic, write_json
 
 HERE = Path(__file__).parent

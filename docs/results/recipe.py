@@ -23,7 +23,7 @@ def run(finished: str) -> None:
     """Train and measure every variant, seed 0, on the bundled sample; each in a run folder of its own."""
     wait_politely()
     import pwm
-    from pwm.cli.recipe import recipe
+    from pwm.pipeline.recipe import recipe
     from pwm.runtime.config import machine, versions
     from pwm.runtime.device import keep_freed_memory
     from pwm.runtime.metrics import read_metrics

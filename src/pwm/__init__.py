@@ -14,40 +14,40 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pwm.runtime.version import __version__
+
 if TYPE_CHECKING:
-    from pwm.baselines.deployed import load_policy
-    from pwm.cli.steps import learn, pretrain
+    from pwm.acting.policy_file import load_policy
+    from pwm.agents.pwm.config import PolicyConfig
+    from pwm.agents.pwm.deployed import Policy
     from pwm.data.sample import sample_store_path as sample_dataset
     from pwm.data.store import open_store as open_dataset
     from pwm.evaluation.evaluate import evaluate_run as evaluate
-    from pwm.policy.config import PolicyConfig
-    from pwm.policy.deployed import Policy
+    from pwm.pipeline.steps import learn, pretrain
     from pwm.report.page import write_report
     from pwm.runtime.errors import PWMError
     from pwm.tasks.registry import get_task, register_task
     from pwm.tasks.spec import TaskSpec
+    from pwm.world_model.checkpoints.files import export_checkpoint, import_checkpoint
     from pwm.world_model.config import PretrainConfig, WorldModelConfig
-    from pwm.world_model.tdmpc2.files import export_checkpoint, import_checkpoint
-
-__version__ = "0.1.0"
 
 _PLACES = {
     "open_dataset": "pwm.data.store:open_store",
     "sample_dataset": "pwm.data.sample:sample_store_path",
-    "pretrain": "pwm.cli.steps:pretrain",
-    "learn": "pwm.cli.steps:learn",
+    "pretrain": "pwm.pipeline.steps:pretrain",
+    "learn": "pwm.pipeline.steps:learn",
     "evaluate": "pwm.evaluation.evaluate:evaluate_run",
     "write_report": "pwm.report.page:write_report",
-    "load_policy": "pwm.baselines.deployed:load_policy",
-    "Policy": "pwm.policy.deployed:Policy",
+    "load_policy": "pwm.acting.policy_file:load_policy",
+    "Policy": "pwm.agents.pwm.deployed:Policy",
     "WorldModelConfig": "pwm.world_model.config:WorldModelConfig",
     "PretrainConfig": "pwm.world_model.config:PretrainConfig",
-    "PolicyConfig": "pwm.policy.config:PolicyConfig",
+    "PolicyConfig": "pwm.agents.pwm.config:PolicyConfig",
     "TaskSpec": "pwm.tasks.spec:TaskSpec",
     "get_task": "pwm.tasks.registry:get_task",
     "register_task": "pwm.tasks.registry:register_task",
-    "import_checkpoint": "pwm.world_model.tdmpc2.files:import_checkpoint",
-    "export_checkpoint": "pwm.world_model.tdmpc2.files:export_checkpoint",
+    "import_checkpoint": "pwm.world_model.checkpoints.files:import_checkpoint",
+    "export_checkpoint": "pwm.world_model.checkpoints.files:export_checkpoint",
     "PWMError": "pwm.runtime.errors:PWMError",
 }
 

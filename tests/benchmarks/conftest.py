@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import workload
-from pwm.policy.config import PolicyConfig
+from pwm.agents.pwm.config import PolicyConfig
 from pwm.world_model.config import PretrainConfig, WorldModelConfig
 
 SIZES = {"wide": (7, 3), "narrow": (4, 2), "one": (2, 1)}

@@ -19,9 +19,9 @@ from benchmarks import (
 )
 from benchmarks import results as records
 from benchmarks.results import Context
-from pwm.evaluation.rollout import run_episodes
-from pwm.policy.deployed import act_together
-from pwm.policy.planner import PlanConfig
+from pwm.acting.policy_file import act_together
+from pwm.acting.rollout import run_episodes
+from pwm.agents.planner import PlanConfig
 from pwm.tasks.spec import TaskSpec
 from tests.benchmarks.conftest import POLICY
 

@@ -11,10 +11,10 @@ from benchmarks.action_latency import deployed
 from benchmarks.reference.convert import convert_world_model
 from benchmarks.reference.policy_update import PolicyTrainer
 from benchmarks.reference.world_model_update import WorldModelTrainer
-from pwm.policy.config import PolicyConfig
-from pwm.policy.cost import action_flops, policy_update_flops
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.estimate import action_flops, policy_update_flops
 from pwm.world_model.config import PretrainConfig, world_model_size
-from pwm.world_model.cost import mlp_flops, world_model_update_flops
+from pwm.world_model.estimate import mlp_flops, world_model_update_flops
 from pwm.world_model.pretrain import Pretrainer
 from tests.benchmarks.conftest import MODEL, POLICY, SIZES
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from pwm.policy.config import PolicyConfig
+from pwm.agents.pwm.config import PolicyConfig
 from pwm.runtime.files import read_json
 
 CHEAP = PolicyConfig(actor_units=(4,), critic_units=(4,), critics=1, critic_passes=1, critic_splits=1)

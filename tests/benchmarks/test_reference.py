@@ -16,8 +16,8 @@ from benchmarks.reference.convert import (
 )
 from benchmarks.reference.policy_update import PolicyTrainer
 from benchmarks.reference.world_model_update import WorldModelTrainer, two_hot
+from pwm.agents.pwm.losses import PolicyBatch, actor_loss, critic_gradients, critic_targets
 from pwm.data.sampler import SliceSampler
-from pwm.policy.losses import PolicyBatch, actor_loss, critic_gradients, critic_targets
 from pwm.world_model.loss import world_model_loss
 from pwm.world_model.pretrain import Pretrainer
 from tests.benchmarks.conftest import MODEL, POLICY, PRETRAIN

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from pwm.acting.policy_file import load_policy, policy_path
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.deployed import Policy
 from pwm.data.store import open_store
-from pwm.policy.config import PolicyConfig
-from pwm.policy.deployed import Policy, load_policy, policy_path
 from pwm.runtime.config import to_dict
 from pwm.runtime.files import sha256
 from pwm.tasks import registry
 from pwm.world_model.config import world_model_size
+from tests.acting.odd_tasks import FallingEnv, small
 from tests.cli.conftest import SIZES
 from tests.cli.test_data import done, refused
-from tests.evaluation.odd_tasks import FallingEnv, small
 
 
 def test_random_actions_in_two_qualities(pwm, tmp_path):

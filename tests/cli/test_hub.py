@@ -82,7 +82,7 @@ class Place(str):
 @pytest.fixture
 def hub(tmp_path, monkeypatch) -> LocalHub:
     api = LocalHub(tmp_path / "hub")
-    monkeypatch.setattr("pwm.cli.hub_files.connect", lambda: api)
+    monkeypatch.setattr("pwm.pipeline.hub.connect", lambda: api)
     return api
 
 
@@ -222,7 +222,7 @@ def test_help(pwm):
 
 
 def test_places_are_left_out():
-    from pwm.cli.hub_files import without_places
+    from pwm.pipeline.hub import without_places
 
     before = {"a": ["pwm learn --data /home/me/data/x --out=~/runs/y z/w", 3], "b": "/tmp/q", "c": "'/a b/c' 1/2 a/b"}
     after = json.dumps(without_places(before))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from pwm.data.writer import StoreWriter
 from pwm.world_model.files import load_world_model
 from tests.cli.conftest import FAST, FAST_POLICY
-from tests.world_model.tdmpc2.published import Published
+from tests.world_model.checkpoints.published import Published
 
 # The toy tasks of this folder, in the order of the embedding's rows.
 TOYS = ("toy-a", "toy-b")

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 import pwm.cli.main as module
+from pwm.agents.pwm.config import PolicyConfig
 from pwm.cli.parse import peek
-from pwm.policy.config import PolicyConfig
 from pwm.world_model.config import PretrainConfig, WorldModelConfig
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pwm.cli.recipe import RECIPES
-from pwm.policy.learner import FleetLearner
+from pwm.agents.pwm.learner import FleetLearner
+from pwm.pipeline.recipe import RECIPES
 from pwm.world_model.pretrain import Pretrainer
 from tests.cli.conftest import contents
 from tests.cli.test_steps import stop_at

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from pwm.policy.learner import FleetLearner
+from pwm.agents.pwm.learner import FleetLearner
 from pwm.runtime.metrics import read_metrics
 from pwm.world_model.pretrain import Pretrainer
 from tests.cli.conftest import FAST, FAST_POLICY, contents

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from pwm.baselines import environment
-from pwm.baselines.shac import train as shac_train
-from pwm.policy.deployed import policy_path
+from pwm.acting.policy_file import policy_path
+from pwm.agents.shac import train as shac_train
 from pwm.runtime.run_folder import read_run_file
 from pwm.tasks import registry
+from pwm.tasks import vector as environment
 from pwm.tasks.gymnasium_env import task_from_factory
-from tests.baselines.point_mass import PointMass
+from tests.agents.point_mass import PointMass
 
 SHAC = "--updates 4 --num-envs 8 --horizon 8 --critic-passes 1 --log-every 1".split()
 
@@ -106,7 +106,7 @@ def test_help_shows_the_settings_of_the_algorithm(pwm):
 
 def test_ppo_and_sac(pwm, tmp_path, monkeypatch):
     pytest.importorskip("stable_baselines3")
-    from pwm.baselines.sb3 import train as sb3_train
+    from pwm.agents.sb3 import train as sb3_train
 
     make = shac_train.train_shac.__kwdefaults__["make"]
     monkeypatch.setitem(sb3_train.train_sb3.__kwdefaults__, "make", make)

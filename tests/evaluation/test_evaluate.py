@@ -6,20 +6,21 @@ import pytest
 import torch
 
 import pwm.evaluation.evaluate as module
+from pwm.acting.policy_file import load_policy, policy_path
+from pwm.acting.random_policy import run_random_policy
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.deployed import Policy
 from pwm.data.store import open_store
 from pwm.data.writer import StoreWriter
 from pwm.evaluation.evaluate import episode_seeds, evaluate_run
-from pwm.evaluation.random_policy import run_random_policy
 from pwm.evaluation.statistics import bootstrap_mean_ci
-from pwm.policy.config import PolicyConfig
-from pwm.policy.deployed import Policy, load_policy, policy_path
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import write_json
 from pwm.runtime.metrics import read_metrics
 from pwm.tasks import registry
 from pwm.world_model.config import world_model_size
-from tests.evaluation.odd_tasks import small
+from tests.acting.odd_tasks import small
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
+from pwm.learning.optimiser import adam
 from pwm.nn.adam import _served, clip_per_member, clipped_step
 from pwm.nn.native import kernels
-from pwm.runtime.captured import adam
 
 
 def draw(*shape, seed=0):

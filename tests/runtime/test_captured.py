@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pwm.runtime.captured import CapturedStep, adam, set_rate
+from pwm.learning.optimiser import adam, set_rate
+from pwm.runtime.captured import CapturedStep
 
 
 def test_inputs_are_copied_to_places_of_their_own():

@@ -46,15 +46,15 @@ def bench(asked: Bench) -> Iterator[str]:
     Raises:
         PWMError: a size or setting that makes no sense, or a device that is not there.
     """
-    from pwm.cli.forecast import sentence
+    from pwm.agents.pwm.config import PolicyConfig
+    from pwm.agents.pwm.estimate import estimate_learn, members_that_fit, policy_update_flops
     from pwm.data.synthetic import synthetic_store
-    from pwm.policy.config import PolicyConfig
-    from pwm.policy.cost import estimate_learn, members_that_fit, policy_update_flops
+    from pwm.pipeline.forecast import sentence
     from pwm.runtime.config import require
     from pwm.runtime.device import resolve_device
     from pwm.runtime.memory import free_bytes
     from pwm.world_model.config import PretrainConfig, world_model_size
-    from pwm.world_model.cost import estimate_pretrain, world_model_update_flops
+    from pwm.world_model.estimate import estimate_pretrain, world_model_update_flops
     from pwm.world_model.model import WorldModel
 
     for name in ("tasks", "policies"):

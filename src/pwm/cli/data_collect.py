@@ -14,10 +14,10 @@ from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 if TYPE_CHECKING:
-    from pwm.data.collect import Act, Part, Record
-    from pwm.evaluation.environments import Table
-    from pwm.evaluation.workers import Workers
-    from pwm.policy.deployed import DeployedPolicy
+    from pwm.acting.collect import Act, Part, Record
+    from pwm.acting.environments import Table
+    from pwm.acting.policy_file import DeployedPolicy
+    from pwm.acting.workers import Workers
     from pwm.tasks.spec import TaskSpec
 
 
@@ -57,10 +57,9 @@ class Collect:
 def collect(arguments: Sequence[str]) -> int:
     args = parse(Collect, "data collect", arguments)
 
-    from pwm.data import collect as collecting
-    from pwm.evaluation.environments import Table
-    from pwm.evaluation.evaluate import choose_workers
-    from pwm.evaluation.workers import Workers
+    from pwm.acting import collect as collecting
+    from pwm.acting.environments import Table
+    from pwm.acting.workers import Workers, choose_workers
     from pwm.runtime.device import set_threads
 
     set_threads(args.threads)
@@ -81,7 +80,7 @@ def collect(arguments: Sequence[str]) -> int:
 
 def play(pool: Workers, spec: TaskSpec, act: Act, seeds: Sequence[int], record: Record) -> None:
     """Episodes side by side, as `pwm evaluate` plays them."""
-    from pwm.evaluation.rollout import run_episodes
+    from pwm.acting.rollout import run_episodes
 
     def watch(table: Table) -> None:
         arrays = (table.observations, table.actions, table.rewards, table.terminated, table.lengths)
@@ -92,7 +91,7 @@ def play(pool: Workers, spec: TaskSpec, act: Act, seeds: Sequence[int], record: 
 
 def _parts(args: Collect, noise: float, tag: str | None) -> list[Part]:
     """One part per task and policy."""
-    from pwm.data.collect import Part
+    from pwm.acting.collect import Part
     from pwm.runtime.files import sha256
     from pwm.tasks.registry import get_task
 
@@ -121,8 +120,7 @@ def _specs(args: Collect) -> list[TaskSpec]:
 
 
 def _policies(path: Path, device: str) -> list[tuple[Path, DeployedPolicy]]:
-    from pwm.evaluation import evaluate  # noqa: F401  it makes the kinds of policies of all rooms known
-    from pwm.policy.deployed import find_policies, load_policy
+    from pwm.acting.policy_file import find_policies, load_policy
     from pwm.runtime.device import resolve_device
 
     if not path.exists():
@@ -140,7 +138,7 @@ def _fitting(spec: TaskSpec, policy: DeployedPolicy, path: Path) -> TaskSpec:
 
 
 def _random(spec: TaskSpec) -> Callable[[Sequence[int]], Act]:
-    from pwm.evaluation.random_policy import RandomPolicy
+    from pwm.acting.random_policy import RandomPolicy
 
     def start(seeds: Sequence[int]) -> Act:
         policy = RandomPolicy([spec], [seeds])

@@ -26,9 +26,9 @@ class Doctor:
 def main(arguments: Sequence[str]) -> int:
     args = parse(Doctor, "doctor", arguments)
 
-    from pwm import __version__
     from pwm.runtime.config import machine, versions
     from pwm.runtime.device import keep_freed_memory, set_threads
+    from pwm.runtime.version import __version__
 
     threads = set_threads(args.threads)
     if args.bench:

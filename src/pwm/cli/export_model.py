@@ -31,7 +31,7 @@ class ExportModel:
 def main(arguments: Sequence[str]) -> int:
     args = parse(ExportModel, "export-model", arguments)
 
-    from pwm.world_model.tdmpc2.files import export_checkpoint
+    from pwm.world_model.checkpoints.files import export_checkpoint
 
     exported = export_checkpoint(args.run, args.out, args.layout)
     print(f"Wrote {args.out}: {', '.join(name.replace('_', ' ') for name in exported.networks)}")

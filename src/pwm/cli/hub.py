@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 def push(arguments: Sequence[str]) -> int:
     args = parse(Push, "hub push", arguments)
 
-    from pwm.cli.hub_files import connect, push_folder
+    from pwm.pipeline.hub import connect, push_folder
 
     place, files = push_folder(connect(), args.folder, args.repo, private=not args.public)
     print(f"Pushed {counted(len(files), 'file')} of {args.folder} to {place}")
@@ -84,7 +84,7 @@ def push(arguments: Sequence[str]) -> int:
 def pull(arguments: Sequence[str]) -> int:
     args = parse(Pull, "hub pull", arguments)
 
-    from pwm.cli.hub_files import RUN, connect, pull_folder
+    from pwm.pipeline.hub import RUN, connect, pull_folder
 
     kind = pull_folder(connect(), args.repo, args.out, args.revision)
     use = f"learn --world-model {args.out} --data STORE" if kind is RUN else f"data inspect {args.out}"

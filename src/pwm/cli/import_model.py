@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     args = parse(ImportModel, "import-model", arguments)
 
     from pwm.runtime.device import set_threads
-    from pwm.world_model.tdmpc2.files import import_checkpoint
+    from pwm.world_model.checkpoints.files import import_checkpoint
 
     set_threads(args.threads)
     checkpoint = import_checkpoint(args.file, args.out, args.task, command_line("import-model", arguments))

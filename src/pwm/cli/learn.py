@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
+from pwm.agents.pwm.config import PolicyConfig, policy_preset
 from pwm.cli.parse import command_line, parse, peek
-from pwm.policy.config import PolicyConfig, policy_preset
 from pwm.runtime.errors import PWMError
 
 
@@ -49,9 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     preset = peek(arguments, "--preset", Learn.preset)
     args = parse(Learn, "learn", arguments, preset=preset, learning=policy_preset(preset))
 
-    from pwm.cli import steps
     from pwm.cli.main import STARTED
     from pwm.data.store import open_store
+    from pwm.pipeline import steps
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
     from pwm.runtime.stopwatch import Stopwatch
     from pwm.world_model.files import load_world_model

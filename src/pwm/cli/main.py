@@ -72,7 +72,7 @@ def _run(arguments: list[str]) -> int:
         print(_HELP.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())), end="")
         return 0
     if name == "--version":
-        from pwm import __version__
+        from pwm.runtime.version import __version__
 
         print(f"pwm {__version__}")
         return 0

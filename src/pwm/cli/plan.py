@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tyro
 
+from pwm.agents.planner import PlanConfig
 from pwm.cli.parse import command_line, parse
-from pwm.policy.planner import PlanConfig
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,8 @@ class Plan:
 def main(arguments: Sequence[str]) -> int:
     args = parse(Plan, "plan", arguments)
 
-    from pwm.policy.deployed import policy_path
-    from pwm.policy.learn import check_free
-    from pwm.policy.planned import planned_policies
+    from pwm.acting.policy_file import check_free, policy_path
+    from pwm.agents.pwm.planned import planned_policies
     from pwm.runtime.errors import PWMError
     from pwm.runtime.progress import progress
     from pwm.runtime.run_folder import read_run_file, record_step

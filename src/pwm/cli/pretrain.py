@@ -39,9 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     size = peek(arguments, "--size", Pretrain.size)
     args = parse(Pretrain, "pretrain", arguments, size=size, model=world_model_size(size))
 
-    from pwm.cli import steps
     from pwm.cli.main import STARTED
     from pwm.data.store import open_store
+    from pwm.pipeline import steps
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
     from pwm.runtime.stopwatch import Stopwatch
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pwm.cli.parse import command_line, parse
-from pwm.cli.recipe import Recipe, recipe
+from pwm.pipeline.recipe import Recipe, recipe
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(args: Quickstart, recipe: Recipe, command: str) -> None:
     """The pipeline; every step looks for itself what is done already."""
-    from pwm.cli import steps
     from pwm.cli.main import STARTED
     from pwm.cli.show import show_results
     from pwm.data.sample import sample_store_path
     from pwm.data.store import open_store
     from pwm.evaluation.evaluate import evaluate_run
+    from pwm.pipeline import steps
     from pwm.report.page import write_report
     from pwm.report.words import duration
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads

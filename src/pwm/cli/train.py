@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pwm.baselines.environment import EnvironmentConfig
-from pwm.baselines.sb3.config import PPOConfig, SACConfig
-from pwm.baselines.shac.config import ShacConfig, shac_preset
+from pwm.agents.sb3.config import PPOConfig, SACConfig
+from pwm.agents.shac.config import ShacConfig, shac_preset
 from pwm.cli.parse import command_line, parse, peek
 from pwm.runtime.errors import PWMError
+from pwm.tasks.vector import EnvironmentConfig
 
 _FREE = ("checkpoint_every", "log_every")
 
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
 def _trainer(args: Train) -> Any:
     """The function that trains one policy."""
     if args.algo == "shac":
-        from pwm.baselines.shac.train import train_shac
+        from pwm.agents.shac.train import train_shac
 
         return train_shac
     try:
@@ -120,7 +120,7 @@ def _trainer(args: Train) -> Any:
         raise PWMError(f"--algo {args.algo}: needs Stable-Baselines3; pip install 'pwm[baselines]'") from error
     from functools import partial
 
-    from pwm.baselines.environment import is_differentiable
-    from pwm.baselines.sb3.train import train_sb3
+    from pwm.agents.sb3.train import train_sb3
+    from pwm.tasks.vector import is_differentiable
 
     return partial(train_sb3, differentiable=is_differentiable(args.task))

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from pwm.baselines.deployed import load_policy
+from pwm.acting.environments import Table
+from pwm.acting.policy_file import DeployedPolicy, act_together, find_policies, load_policy
+from pwm.acting.random_policy import RandomPolicy
+from pwm.acting.rollout import Act, Episodes, run_episodes
+from pwm.acting.workers import Workers, choose_workers
 from pwm.data.store import open_store
 from pwm.evaluation.aggregate import aggregate
-from pwm.evaluation.environments import Table
 from pwm.evaluation.film import write_film
-from pwm.evaluation.random_policy import RandomPolicy
 from pwm.evaluation.results import Scores, read_results, results_path, task_entry
-from pwm.evaluation.rollout import Act, Episodes, run_episodes
-from pwm.evaluation.workers import MOST_WORKERS, Workers, count_cores
-from pwm.policy.deployed import DeployedPolicy, act_together, find_policies
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_json
 from pwm.runtime.metrics import MetricsLog
@@ -31,8 +30,6 @@ from pwm.tasks.spec import TaskSpec
 
 MAX_ENVIRONMENTS = 64
 """Environments alive at one time; a simulator takes some megabytes each."""
-FEW_STEPS = 20_000
-"""Agent steps up to which more processes would take longer to start than they save."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +89,6 @@ def evaluate_run(
 def episode_seeds(seed: int, episodes: int) -> list[int]:
     """Seeds of the episodes of an evaluation; more episodes with the same seed begin with the same ones."""
     return [int(x) for x in np.random.SeedSequence(seed).generate_state(episodes)]
-
-
-def choose_workers(asked: int | None, agent_steps: int) -> int:
-    """How many processes step the environments: `asked`, or one per core where the work is worth their start."""
-    if asked is not None:
-        return asked
-    return 0 if agent_steps < FEW_STEPS else min(count_cores(), MOST_WORKERS)
 
 
 class _Evaluation:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pwm import __version__
 from pwm.runtime.config import machine, to_dict, versions
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json, write_json
+from pwm.runtime.version import __version__
 
 
 def run_file(run: PathLike) -> Path:

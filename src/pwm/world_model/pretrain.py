@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pwm.data.sampler import SliceBatch, SliceSampler, split_episodes
 from pwm.data.store import EpisodeStore
+from pwm.learning.optimiser import adam, set_rate
 from pwm.nn.adam import clipped_step
 from pwm.nn.products import resolve_precision, set_precision
-from pwm.runtime.captured import CapturedStep, adam, set_rate
+from pwm.runtime.captured import CapturedStep
 from pwm.runtime.checkpoint import (
     check_same,
     load_module,

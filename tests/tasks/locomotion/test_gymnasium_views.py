@@ -6,8 +6,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from pwm.acting.rollout import run_episodes
 from pwm.evaluation.film import film_strip
-from pwm.evaluation.rollout import run_episodes
 from pwm.runtime.errors import PWMError
 from pwm.tasks.locomotion.family import TASK_SETS, TASKS
 from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv, LocomotionVectorEnv

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from pwm.baselines.environment import is_differentiable, make_environment
 from pwm.runtime.errors import PWMError
 from pwm.tasks import registry
 from pwm.tasks.locomotion.environment import make_locomotion
@@ -18,6 +17,7 @@ from pwm.tasks.locomotion.family import mass_humanoid
 from pwm.tasks.locomotion.gradient_check import relative_errors, slopes_and_differences
 from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv, LocomotionVectorEnv
 from pwm.tasks.locomotion.mass_files import read_mass
+from pwm.tasks.vector import is_differentiable, make_environment
 from tests.tasks.locomotion.mass_figure import write_figure
 
 

@@ -1,0 +1,106 @@
+"""A baseline's policy as a file: one perceptron on observations, whoever trained it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pwm.agents.networks import perceptron
+from pwm.runtime.checkpoint import load_module, module_tensors, write_described
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+
+KIND = "baseline policy"
+_SQUASH = {"tanh": torch.tanh, "clip": lambda x: x.clamp(-1.0, 1.0)}
+
+
+class BaselinePolicy(nn.Module):
+    """Observation in, action out: normalise, perceptron, squash.
+
+    The description `about` holds kind, algorithm, task, seed, observation_dim, action_dim, hidden (layer widths),
+    activation, layer_norm, squash ("tanh" or "clip"), and whatever else its trainer wants to tell.
+
+    Attributes:
+        task, seed, observation_dim, action_dim, about: as in the description.
+        mean, std: buffers [observation_dim], by which observations are shifted and scaled; they never change.
+        bound: buffer, the size beyond which a normalised observation is clipped; infinite for none.
+    """
+
+    def __init__(self, about: dict[str, Any]) -> None:
+        super().__init__()
+        self.about = about
+        self.task: str = about["task"]
+        self.seed: int = about["seed"]
+        self.observation_dim: int = about["observation_dim"]
+        self.action_dim: int = about["action_dim"]
+        self.squash = _SQUASH[about["squash"]]
+        sizes = (self.observation_dim, about["hidden"], self.action_dim)
+        with torch.random.fork_rng(devices=[]):  # initial weights, drawn for nothing, must not move anybody's stream
+            self.net = perceptron(*sizes, about["activation"], about["layer_norm"])
+        self.register_buffer("mean", torch.zeros(self.observation_dim))
+        self.register_buffer("std", torch.ones(self.observation_dim))
+        self.register_buffer("bound", torch.tensor(float("inf")))
+        self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, observations: Tensor) -> Tensor:
+        """Actions [..., a] in [-1, 1] for raw observations [..., o]."""
+        x = (observations - self.mean) / self.std
+        return self.squash(self.net(x.clamp(-self.bound, self.bound)))
+
+    def act(self, observation: np.ndarray | Tensor) -> np.ndarray:
+        """The action for one observation [o] or many [..., o]: float32 in [-1, 1], [a] or [..., a].
+
+        Raises:
+            PWMError: the last axis is not the task's observation width, or an entry is not finite.
+        """
+        x = torch.as_tensor(np.asarray(observation), dtype=torch.float32, device=self.mean.device)
+        if x.ndim == 0 or x.shape[-1] != self.observation_dim:
+            raise PWMError(f"{self.task}: observations have width {self.observation_dim}, got shape {list(x.shape)}")
+        if not torch.isfinite(x).all():
+            raise PWMError(f"{self.task}: the observation has entries that are not finite")
+        return self.forward(x).cpu().numpy()
+
+    def save(self, path: PathLike) -> None:
+        """Write the policy to one safetensors file, atomically."""
+        write_described(path, module_tensors(self, "policy"), self.about)
+
+
+def describe_policy(
+    algorithm: str,
+    task: str,
+    seed: int,
+    sizes: tuple[int, int],
+    hidden: Sequence[int],
+    activation: str,
+    *,
+    layer_norm: bool,
+    squash: str,
+    **facts: Any,
+) -> dict[str, Any]:
+    """The description of a `BaselinePolicy`; `sizes` are (observation_dim, action_dim)."""
+    return {
+        "kind": KIND,
+        "algorithm": algorithm,
+        "task": task,
+        "seed": seed,
+        "observation_dim": sizes[0],
+        "action_dim": sizes[1],
+        "hidden": list(hidden),
+        "activation": activation,
+        "layer_norm": layer_norm,
+        "squash": squash,
+        **facts,
+    }
+
+
+def load(
+    tensors: dict[str, Tensor], about: dict[str, Any], path: PathLike, device: torch.device | str
+) -> BaselinePolicy:
+    policy = BaselinePolicy(about)
+    load_module(policy, "policy", tensors, path)
+    return policy.to(device)

@@ -1,0 +1,143 @@
+"""What policy learning costs: arithmetic by formula, memory by a rehearsal without data, time by a few real updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.learner import FleetLearner
+from pwm.data.store import EpisodeStore
+from pwm.nn.forms import rehearsal
+from pwm.runtime.estimate import Estimate, Point, at, describe, largest, timed
+from pwm.runtime.memory import LiveTensors
+from pwm.world_model.config import WorldModelConfig
+from pwm.world_model.estimate import mlp_flops
+from pwm.world_model.model import WorldModel
+
+Members = Sequence[tuple[str, int]]
+"""(task, seed) of each member of a fleet."""
+
+
+def policy_update_flops(
+    model: WorldModelConfig, config: PolicyConfig, members: int, observation_dim: int, action_dim: int
+) -> int:
+    """One update of a fleet, what the algorithm needs and no more, matrix products only.
+
+    Per member with B = batch_size, H = horizon, K critics: encoder B rows forward; dynamics and reward H*B rows forward
+    and backward to inputs; actor H*B rows forward, weight gradients, and input gradients above the first layer; critics
+    for the bootstrap B rows forward and backward to inputs; for the targets H*B rows forward; for regression
+    passes * H*B rows forward, weight gradients, and input gradients above the first layer.
+    """
+    z, a = model.latent_dim, action_dim
+    batch, rows = config.batch_size, config.batch_size * config.horizon
+    actor = (z, *config.actor_units, a)
+    critic = (z, *config.critic_units, 1)
+    total = mlp_flops(batch, (observation_dim, *model.encoder_units, z))
+    total += 2 * mlp_flops(rows, (z + a, *model.units, z))
+    total += 2 * mlp_flops(rows, (z + a, *model.units, model.bins))
+    total += 2 * mlp_flops(rows, actor)
+    total += mlp_flops(rows, actor if not config.detach_actor_input else actor[1:])
+    critics = 2 * mlp_flops(batch, critic) + mlp_flops(rows, critic)
+    critics += config.critic_passes * (2 * mlp_flops(rows, critic) + mlp_flops(rows, critic[1:]))
+    return members * (total + config.critics * critics)
+
+
+def action_flops(
+    model: WorldModelConfig, config: PolicyConfig, rows: int, observation_dim: int, action_dim: int
+) -> int:
+    """Deterministic actions for `rows` observations: encoder and actor forward."""
+    z = model.latent_dim
+    encoder = mlp_flops(rows, (observation_dim, *model.encoder_units, z))
+    return encoder + mlp_flops(rows, (z, *config.actor_units, action_dim))
+
+
+def learn_bytes(model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig) -> int:
+    """Bytes of all tensors at the worst moment of a fleet's update: world model, networks, Adam's moments, and what a
+    rehearsal on the meta device, whose tensors have sizes and no content, finds alive at once.
+
+    Members cost the same, so a large fleet is reckoned from one and two of them.
+    """
+    points = _bytes_of_one_and_two(model, store, members, config)
+    return round(at(points, len(members)))
+
+
+def members_that_fit(
+    model: WorldModel, store: EpisodeStore, config: PolicyConfig, available_bytes: float, share: float = 0.9
+) -> int:
+    """How many policies of these settings learn at once within a share of the memory available; 0 where not one."""
+    points = _bytes_of_one_and_two(model, store, [(model.tasks[0], 0)], config)
+    return largest(points, share * available_bytes)
+
+
+def _bytes_of_one_and_two(
+    model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig
+) -> list[Point]:
+    task, points = members[0][0], []
+    for n in (1, 2):
+        blank = deepcopy(model).to("meta")  # one each: a frozen model prepares its weights once
+        with rehearsal(model.embedding.device):
+            points.append((n, _rehearse(blank, store, [(task, seed) for seed in range(n)], config)))
+    return points
+
+
+def _rehearse(model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig) -> int:
+    """Bytes of a fleet whose world model is on the meta device."""
+    learner = _fleet(model, store, members, replace(config, cuda_graph=False), "meta")
+    learner.updates = config.behaviour_updates + config.critic_warmup  # where everything is trained
+    for optimiser in (learner.actor_optimiser, learner.critic_optimiser):
+        optimiser.step = lambda: None  # type: ignore[method-assign, assignment]  # in place; not for meta tensors
+    with LiveTensors() as live:
+        learner.update()
+    trained = sum(p.numel() for module in (learner.actor, learner.critic) for p in module.parameters())
+    frozen = sum(p.numel() for p in model.parameters())
+    return live.peak + 4 * (4 * trained + frozen)  # weights, their averages, Adam's two moments; float32
+
+
+def estimate_learn(
+    model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig, device: torch.device | str
+) -> Estimate:
+    """What learning these members will take, from updates of fleets that grow until they take long.
+
+    Every phase of learning is measured for itself. The fleets are thrown away, and the world model is left as it is.
+    """
+    imagined = config.behaviour_updates + config.critic_warmup
+    phases = {
+        "imitation": (0, config.behaviour_updates),
+        "critics": (config.behaviour_updates, min(config.critic_warmup, config.updates)),
+        "imagination": (imagined, max(config.updates - config.critic_warmup, 0)),
+    }
+    seconds, words = 0.0, []
+    for phase, (first, updates) in phases.items():
+        if updates:
+            points = timed(_updates(model, store, members, config, device, first), len(members), device, start=1)
+            seconds += updates * at(points, len(members))
+            words.append(f"{phase}, {describe(points, 'policies')}")
+    return Estimate(seconds, learn_bytes(model, store, members, config), f"updates of {'; '.join(words)}")
+
+
+def _updates(
+    model: WorldModel,
+    store: EpisodeStore,
+    members: Members,
+    config: PolicyConfig,
+    device: torch.device | str,
+    first: int,
+) -> Callable[[int], Callable[[], object]]:
+    """Makes, for a number of members, a function that runs the fleet's next update from update `first` on."""
+
+    def make(count: int) -> Callable[[], object]:
+        learner = _fleet(model, store, members[:count], config, device)
+        learner.updates = first
+        return learner.update
+
+    return make
+
+
+def _fleet(
+    model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig, device: torch.device | str
+) -> FleetLearner:
+    return FleetLearner(model, store, [task for task, _ in members], [seed for _, seed in members], config, device)

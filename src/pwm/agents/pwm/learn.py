@@ -1,0 +1,110 @@
+"""Learning a fleet of policies from a run's frozen world model (paper Algorithm 1, second loop)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from pwm.acting.policy_file import check_free, load_policy, policy_path
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.deployed import Policy, export_policies
+from pwm.agents.pwm.learner import FleetLearner
+from pwm.data.store import EpisodeStore
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+from pwm.runtime.metrics import MetricsLog
+from pwm.runtime.progress import progress
+from pwm.runtime.random import key_of
+from pwm.world_model.model import WorldModel
+
+
+def learn(
+    model: WorldModel,
+    store: EpisodeStore,
+    out: PathLike,
+    tasks: Sequence[str],
+    config: PolicyConfig,
+    seeds: Sequence[int] = (0,),
+    device: torch.device | str = "cpu",
+) -> list[Policy]:
+    """Learn one policy per task and seed, all as one batch, and leave them in the run folder `out`.
+
+    Writes `policies/<task>/seed<k>.safetensors` at the end, `policies/fleet-<key>.safetensors` on the way, and lines of
+    phase "policy" to `metrics.jsonl`. The same call resumes from that checkpoint, or returns the finished policies; a
+    run may hold several fleets, as long as no two have the same task and seed.
+
+    Raises:
+        PWMError: a task is unknown to the model or the store, its sizes differ between the two, the checkpoint belongs
+            to other settings, a policy file belongs to another fleet, or a loss is not finite.
+    """
+    members = [(task, seed) for task in dict.fromkeys(tasks) for seed in dict.fromkeys(seeds)]
+    for task, _ in members:
+        check_sizes(model, store, task)
+    model.to(device).freeze()
+    learner = FleetLearner(model, store, *zip(*members, strict=True), config, device)
+    checkpoint = fleet_checkpoint(out, members)
+    files = [policy_path(out, task, seed) for task, seed in members]
+    if checkpoint.exists():
+        learner.load(checkpoint)
+    else:
+        check_free(files)
+    if learner.updates >= config.total_updates and all(file.exists() for file in files):
+        return [load_policy(file, device) for file in files]
+    with MetricsLog(Path(out)) as log, progress("Policies", config.total_updates, learner.updates) as bar:
+        log.truncate("policy", learner.updates, members)
+        while learner.updates < config.total_updates:
+            values = learner.update()
+            step, last = learner.updates, learner.updates == config.total_updates
+            logs, saves = step % config.log_every == 0 or last, step % config.checkpoint_every == 0 or last
+            if logs or saves:  # the only moments at which the loop waits for the device
+                rows = _finite(values, members, step, checkpoint)
+            if logs:
+                for k, (task, seed) in enumerate(members):
+                    log.write("policy", step, {name: row[k] for name, row in rows.items()}, task, seed)
+                shown = [name for name in ("imagined_return", "behaviour_loss") if name in values]
+                bar.advance(0, **{name: float(values[name].mean()) for name in shown})
+            bar.advance(1)
+            if saves:
+                learner.save(checkpoint)
+    policies = export_policies(learner)
+    for policy, file in zip(policies, files, strict=True):
+        policy.save(file)
+    return policies
+
+
+def fleet_checkpoint(out: PathLike, members: Sequence[tuple[str, int]]) -> Path:
+    """Where a run folder keeps the training state of the fleet with these (task, seed) members."""
+    return Path(out) / "policies" / f"fleet-{key_of(*(part for member in members for part in member)):016x}.safetensors"
+
+
+def check_sizes(model: WorldModel, store: EpisodeStore, task: str) -> None:
+    """Raise PWMError where a task's sizes differ between model and data, or one of them does not know it."""
+    row, data = model.index(task), store[task]
+    ours, theirs = (model.observation_dims[row], model.action_dims[row]), (data.observation_dim, data.action_dim)
+    if ours != theirs:
+        raise PWMError(
+            f"task {task}: the world model has (observation, action) sizes {ours}, the data {theirs}; "
+            "use the data that the model was trained on"
+        )
+
+
+def _finite(
+    values: dict[str, torch.Tensor], members: Sequence[tuple[str, int]], step: int, checkpoint: Path
+) -> dict[str, list[float]]:
+    """The metrics as numbers by name, [members] each; raises PWMError where one is NaN or infinite.
+
+    Comes before every checkpoint, so that the one on disk is always of a sound fleet.
+    """
+    rows = {name: value.tolist() for name, value in values.items()}
+    for name, row in rows.items():
+        for (task, seed), number in zip(members, row, strict=True):
+            if not math.isfinite(number):
+                kept = f"; {checkpoint} is of an update before it" if checkpoint.exists() else ""
+                raise PWMError(
+                    f"policy {task}, seed {seed}: {name} is {number} at update {step}; learn again with lower "
+                    f"actor_learning_rate and critic_learning_rate into another --out{kept}"
+                )
+    return rows

@@ -1,0 +1,133 @@
+"""Weights of a published agent in our order, and back.
+
+Two orders differ. TD-MPC2's SimNorm keeps the members of a group side by side, ours `latent_dim / group` apart (see
+`pwm.nn.activations`): units that make a latent, and inputs that read one, change places. And TD-MPC2's networks read
+[z, e, a], ours [z, a, e]. Both are permutations: nothing is rounded, and the way back gives the same bits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pwm.nn.mlp import ConditionedMLP
+from pwm.runtime.errors import PWMError
+from pwm.world_model.checkpoints.layouts import BUFFERS, ENSEMBLES, NORMED, Agent, Layer, Stack
+from pwm.world_model.checkpoints.widths import TaskSizes, Widths
+from pwm.world_model.config import WorldModelConfig
+from pwm.world_model.model import WorldModel
+
+_READ_ACTIONS = ("dynamics", "reward", *ENSEMBLES)
+_HEADS = ("policy", *ENSEMBLES)
+_TRUNK = ("encoder", "dynamics", "reward", "termination")
+
+
+def latent_order(config: WorldModelConfig) -> Tensor:
+    """int64 [latent_dim]: entry i of our latent is entry `latent_order[i]` of TD-MPC2's."""
+    return torch.arange(config.latent_dim).view(-1, config.simnorm_group).T.flatten()
+
+
+@torch.no_grad()
+def to_world_model(agent: Agent, widths: Widths, tasks: TaskSizes) -> WorldModel:
+    """Our world model with an agent's weights.
+
+    Embeddings longer than 1 are scaled to length 1, as TD-MPC2 does whenever it looks one up.
+    """
+    model = WorldModel(widths.config, tasks.ids, tasks.observation_dims, tasks.action_dims)
+    if agent.embedding is not None:
+        model.embedding.copy_(agent.embedding)
+    model.project_embedding()
+    for name in _TRUNK:
+        if name in agent.stacks:
+            stack = reorder(name, agent.stacks[name], widths.config, widths.action_dim)
+            _fill(getattr(model, name), stack)
+    return model
+
+
+def heads_of(agent: Agent, widths: Widths) -> dict[str, Tensor]:
+    """Policy, critics and their buffers in our order, as `<head>.<layer>.<tensor>`; empty where there are none.
+
+    They read our latents, as [z, e] (policy) and [z, a, e] (critics).
+    """
+    tensors = {f"buffers.{name}": agent.buffers[name] for name in BUFFERS[1:] if name in agent.buffers}
+    for name in _HEADS:
+        if name in agent.stacks:
+            for i, layer in enumerate(reorder(name, agent.stacks[name], widths.config, widths.action_dim)):
+                parts = {"weight": layer.weight, "bias": layer.bias, "gain": layer.gain, "shift": layer.shift}
+                tensors |= {f"{name}.{i}.{part}": value for part, value in parts.items() if value is not None}
+    return tensors if any(name in agent.stacks for name in _HEADS) else {}
+
+
+@torch.no_grad()
+def to_agent(model: WorldModel, heads: dict[str, Tensor]) -> Agent:
+    """The agent in TD-MPC2's order: the reverse of `to_world_model` and `heads_of`.
+
+    Raises:
+        PWMError: the model scales observations per task, which TD-MPC2 has no place for.
+    """
+    mask = torch.arange(model.observation_dim)[None] < torch.tensor(model.observation_dims)[:, None]
+    if bool(model.observation_shift.any()) or not torch.equal(model.observation_scale.cpu(), mask.float()):
+        raise PWMError(
+            "the world model scales observations per task, and TD-MPC2 does not; "
+            "pre-train one without --normalise-observations to export it"
+        )
+    stacks = {name: _stack_of(getattr(model, name)) for name in _TRUNK if getattr(model, name) is not None}
+    for name in _HEADS:
+        if any(key.startswith(f"{name}.") for key in heads):
+            stacks[name] = _head(name, heads)
+    stacks = {name: reorder(name, s, model.config, model.action_dim, back=True) for name, s in stacks.items()}
+    embedding = model.embedding.detach().cpu().clone() if model.config.task_dim else None
+    buffers = {name.removeprefix("buffers."): value for name, value in heads.items() if name.startswith("buffers.")}
+    if embedding is not None:
+        buffers["_action_masks"] = model.action_mask.cpu().clone()
+    return Agent("named" if "critics" in stacks else "world-model", embedding, stacks, buffers)
+
+
+def reorder(name: str, stack: Stack, config: WorldModelConfig, action_dim: int, back: bool = False) -> Stack:
+    """One perceptron with inputs and outputs in our order, or `back` in TD-MPC2's.
+
+    Returns copies, since the given tensors may be views of a file that is going to change.
+    """
+    order = latent_order(config)
+    layers = [Layer(*(None if t is None else t.clone() for t in (x.weight, x.bias, x.gain, x.shift))) for x in stack]
+    if name in NORMED:
+        rows = torch.argsort(order) if back else order
+        last = layers[-1]
+        assert last.gain is not None and last.shift is not None
+        layers[-1] = Layer(last.weight[rows], last.bias[rows], last.gain[rows], last.shift[rows])
+    if name != "encoder":
+        z, e = config.latent_dim, config.task_dim
+        columns = [order, torch.arange(z, z + e)]
+        if name in _READ_ACTIONS:
+            columns.insert(1, torch.arange(z + e, z + e + action_dim))
+        chosen = torch.cat(columns)
+        chosen = torch.argsort(chosen) if back else chosen
+        first = layers[0]
+        layers[0] = Layer(first.weight[..., chosen], first.bias, first.gain, first.shift)
+    return tuple(layers)
+
+
+def _fill(mlp: ConditionedMLP, stack: Stack) -> None:
+    for linear, layer in zip(mlp.linears, stack, strict=True):
+        linear.weight.copy_(layer.weight)
+        linear.bias.copy_(layer.bias)
+    for norm, layer in zip(mlp.norms, stack, strict=False):
+        norm.weight.copy_(layer.gain)
+        norm.bias.copy_(layer.shift)
+
+
+def _stack_of(mlp: ConditionedMLP) -> Stack:
+    layers = []
+    for i, linear in enumerate(mlp.linears):
+        norm = mlp.norms[i] if i < len(mlp.norms) else None
+        tensors = (linear.weight, linear.bias, *(() if norm is None else (norm.weight, norm.bias)))
+        layers.append(Layer(*(tensor.detach().cpu().clone() for tensor in tensors)))
+    return tuple(layers)
+
+
+def _head(name: str, tensors: dict[str, Tensor]) -> Stack:
+    layers = []
+    while f"{name}.{len(layers)}.weight" in tensors:
+        prefix = f"{name}.{len(layers)}"
+        layers.append(Layer(*(tensors.get(f"{prefix}.{part}") for part in ("weight", "bias", "gain", "shift"))))
+    return tuple(layers)

@@ -1,0 +1,185 @@
+"""A published checkpoint to a run folder, and a run's world model to a checkpoint that TD-MPC2's code reads."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from pwm.runtime.checkpoint import read_described, write_described
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike, sha256, write_atomic
+from pwm.runtime.progress import progress
+from pwm.runtime.run_folder import read_run_file, record_step
+from pwm.world_model.checkpoints.archive import read_archive
+from pwm.world_model.checkpoints.convert import heads_of, to_agent, to_world_model
+from pwm.world_model.checkpoints.layouts import is_state, read_agent, write_state
+from pwm.world_model.checkpoints.widths import find_tasks, infer_widths, size_name
+from pwm.world_model.files import load_world_model, save_world_model, world_model_path
+from pwm.world_model.model import WorldModel
+
+_HEADS = "TD-MPC2 heads"
+_PLACES = ("model", "world_model")
+"""Where a file may keep the parameters: TD-MPC2's and PWM's `model`, the `world_model` of PWM's later checkpoints."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published checkpoint, converted."""
+
+    model: WorldModel
+    heads: dict[str, torch.Tensor]
+    """Policy and critics as `heads_of` gives them; empty where the file has none."""
+    about: dict[str, Any]
+    """Where it comes from: file, sha256, layout, size, task_set, tasks, heads, critics, ignored."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export_checkpoint` wrote."""
+
+    networks: list[str]
+    """The perceptrons in the file: encoder, dynamics, reward, and what else there is."""
+    settings: dict[str, float]
+    """The settings that TD-MPC2's code needs to build the same model."""
+
+
+def heads_path(run: PathLike) -> Path:
+    """Where a run folder keeps the policy and critics that came with an imported world model."""
+    return world_model_path(run).with_name("tdmpc2_heads.safetensors")
+
+
+def read_checkpoint(file: PathLike, tasks: Sequence[str] = (), step: Callable[[], None] = lambda: None) -> Checkpoint:
+    """Convert a checkpoint of TD-MPC2 or PWM, of any published layout and size.
+
+    `tasks` names the tasks of its embedding in order, where they are none of the published sets. `step` is called
+    after each of the two halves, reading and converting.
+
+    Raises:
+        PWMError: the file is unreadable, hostile, or holds something else; the message gives the reason.
+    """
+    where = str(file)
+    content = read_archive(file)
+    state, ignored = _state_in(content, where)
+    agent = read_agent(state, where)
+    widths = infer_widths(agent, where)
+    sizes = find_tasks(agent, widths, tasks, where)
+    step()
+    about = {
+        "file": Path(file).name,
+        "sha256": sha256(file),
+        "layout": agent.layout,
+        "size": size_name(widths.config),
+        "task_set": sizes.set_name,
+        "tasks": list(sizes.ids),
+        "heads": [name for name in agent.stacks if name in ("policy", "critics", "target_critics")],
+        "critics": widths.critics,
+        "ignored": ignored,
+    }
+    checkpoint = Checkpoint(to_world_model(agent, widths, sizes), heads_of(agent, widths), about)
+    step()
+    return checkpoint
+
+
+def import_checkpoint(
+    file: PathLike, out: PathLike, tasks: Sequence[str] = (), command: str | None = None
+) -> Checkpoint | None:
+    """Convert a checkpoint into the run folder `out`: weights, heads where there are any, and run.json.
+
+    The same call again finds the finished import and returns None. Weights are written last, so an import that was
+    cut off is done anew. `command` is what run.json names as the way to do this again.
+
+    Raises:
+        PWMError: as `read_checkpoint`, or `out` has another world model.
+    """
+    weights = world_model_path(out)
+    before = read_run_file(out).get("config", {})
+    if weights.exists():
+        origin = before.get("import")
+        same = isinstance(origin, dict) and origin.get("sha256") == sha256(file)
+        if not same or (tasks and list(tasks) != origin.get("tasks")):
+            raise PWMError(f"{out}: has a world model of another origin already; use another --out")
+        return None
+    if "pretrain" in before:
+        raise PWMError(f"{out}: a world model is being pre-trained in it; use another --out")
+    with progress("Import", 4) as bar:
+        checkpoint = read_checkpoint(file, tasks, bar.advance)
+        settings = {"import": checkpoint.about, "model": checkpoint.model.config}
+        record_step(out, "import-model", settings, command=command or _command())
+        if checkpoint.heads:
+            write_described(heads_path(out), checkpoint.heads, {"kind": _HEADS, "critics": checkpoint.about["critics"]})
+        bar.advance()
+        save_world_model(weights, checkpoint.model)
+        bar.advance()
+    return checkpoint
+
+
+def read_heads(run: PathLike) -> dict[str, torch.Tensor]:
+    """The policy and critics that a run keeps beside its world model; empty where there are none."""
+    path = heads_path(run)
+    return read_described(path, _HEADS)[0] if path.exists() else {}
+
+
+def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Exported:
+    """Write a run's world model, with the policy and critics of its import, as `torch.save({"model": ...})`.
+
+    `layout` is "flat" or "named", see `pwm.world_model.checkpoints.layouts`.
+
+    Raises:
+        PWMError: there is no world model, or TD-MPC2 has no such architecture.
+    """
+    model = load_world_model(run)
+    heads = read_heads(run) if Path(run).is_dir() else {}
+    config = model.config
+    if len(set(config.encoder_units)) != 1 or len(config.units) != 2 or len(set(config.units)) != 1:
+        raise PWMError(
+            f"{run}: TD-MPC2 has one width per network and two hidden layers after the encoder, this model has "
+            f"encoder_units {config.encoder_units} and units {config.units}; it cannot be exported"
+        )
+    agent = to_agent(model, heads)
+    state = write_state(agent, layout)
+
+    def write(stream: BinaryIO) -> None:
+        try:
+            torch.save({"model": state}, stream)
+        except RuntimeError as error:  # what torch makes of the system's error
+            raise PWMError(f"{file}: cannot write all of it; check the free space") from error
+
+    write_atomic(file, write)
+    settings = {
+        "enc_dim": config.encoder_units[0],
+        "num_enc_layers": len(config.encoder_units) + 1,
+        "mlp_dim": config.units[0],
+        "latent_dim": config.latent_dim,
+        "task_dim": config.task_dim,
+        "simnorm_dim": config.simnorm_group,
+        "num_bins": config.bins,
+        "vmin": config.bin_low,
+        "vmax": config.bin_high,
+    }
+    if "critics" in agent.stacks:
+        settings["num_q"] = agent.stacks["critics"][0].weight.shape[0]
+    return Exported(list(agent.stacks), settings)
+
+
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _state_in(content: Any, where: str) -> tuple[Mapping[Any, Any], list[str]]:
+    """The model's parameters in what a file holds, and the names of what lies beside them."""
+    if is_state(content):
+        return content, []
+    if isinstance(content, Mapping):
+        for place in _PLACES:
+            if is_state(content.get(place)):
+                return content[place], sorted(str(name) for name in content if name != place)
+        found = ", ".join(sorted(str(name) for name in content)[:8]) or "nothing"
+    else:
+        found = f"a {type(content).__name__}"
+    raise PWMError(f"{where}: no model of TD-MPC2 or PWM in it (it has {found:.200}); no known checkpoint")

@@ -1,0 +1,226 @@
+"""The fleet: members are independent, resuming changes nothing, the world model is left alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pwm.acting.policy_file import act_together, find_policies, load_policy
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.agents.pwm.deployed import export_policies
+from pwm.agents.pwm.learn import learn
+from pwm.agents.pwm.learner import FleetLearner
+from pwm.learning.schedules import ReturnScale, linear_decay
+from pwm.runtime.errors import PWMError
+from pwm.runtime.metrics import read_metrics
+
+CONFIG = PolicyConfig(
+    updates=12,
+    batch_size=8,
+    horizon=4,
+    actor_units=(16, 8),
+    critic_units=(16,),
+    critic_passes=2,
+    behaviour_weight=0.3,
+    actor_average=0.9,
+    critic_average=0.9,
+    checkpoint_every=5,
+    log_every=3,
+)
+
+
+def fleet(model, store, members, config=CONFIG):
+    return FleetLearner(model, store, *zip(*members, strict=True), config)
+
+
+def state(learner, member=None):
+    rows = {}
+    for name in ("actor", "critic", "saved_actor", "target_critic"):
+        for key, value in getattr(learner, name).state_dict().items():
+            value = value.view(learner.members, -1, *value.shape[1:])
+            rows[f"{name}.{key}"] = value if member is None else value[member]
+    return rows
+
+
+def test_a_member_equals_the_policy_trained_alone(model, store):
+    members = [("wide", 0), ("narrow", 0), ("wide", 1)]
+    together = fleet(model, store, members)
+    together_metrics = [together.update() for _ in range(6)]
+    for k, member in enumerate(members):
+        alone = fleet(model, store, [member])
+        metrics = [alone.update() for _ in range(6)]
+        for name, value in state(alone, 0).items():
+            torch.testing.assert_close(value, state(together, k)[name], rtol=1e-4, atol=2e-5, msg=name)
+        torch.testing.assert_close(metrics[-1]["imagined_return"][0], together_metrics[-1]["imagined_return"][k])
+    assert not torch.allclose(together.actor.net.weights[0][0], together.actor.net.weights[0][2])
+
+
+def test_updates_move_what_they_should(model, store):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    learner = fleet(model, store, [("wide", 0)])
+    start = {name: value.clone() for name, value in state(learner).items()}
+    learner.update()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    moved = {name for name, value in state(learner).items() if not torch.equal(value, start[name])}
+    assert moved == set(start)
+
+
+def test_learning_raises_the_imagined_return(model, store):
+    config = replace(CONFIG, updates=60, behaviour_weight=0.0, actor_learning_rate=3e-3, actor_average=0.0)
+    learner = fleet(model, store, [("wide", 0), ("narrow", 0)], config)
+    rewards = torch.stack([learner.update()["imagined_reward"] for _ in range(60)])
+    assert (rewards[-5:].mean(0) > rewards[:5].mean(0)).all()
+
+
+def test_resume_equals_uninterrupted(model, store, tmp_path):
+    members = [("wide", 0), ("narrow", 3)]
+    whole, first, second = (fleet(model, store, members) for _ in range(3))
+    for _ in range(7):
+        whole.update()
+    for _ in range(3):
+        first.update()
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    for _ in range(4):
+        second.update()
+    for name, value in state(whole).items():
+        assert torch.equal(value, state(second)[name]), name
+
+
+def test_checkpoint_of_other_settings_is_refused(model, store, tmp_path):
+    fleet(model, store, [("wide", 0)]).save(tmp_path / "checkpoint")
+    with pytest.raises(PWMError, match="policy.gamma = 0.99, now it is 0.9"):
+        fleet(model, store, [("wide", 0)], replace(CONFIG, gamma=0.9)).load(tmp_path / "checkpoint")
+    with pytest.raises(PWMError, match="members"):
+        fleet(model, store, [("narrow", 0)]).load(tmp_path / "checkpoint")
+
+
+def test_learn_resumes_after_an_interruption(model, store, tmp_path, monkeypatch):
+    whole = learn(model, store, tmp_path / "a", ["wide", "narrow"], CONFIG)
+    update, calls = FleetLearner.update, []
+
+    def stop_at_eighth(self):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return update(self)
+
+    monkeypatch.setattr(FleetLearner, "update", stop_at_eighth)
+    with pytest.raises(KeyboardInterrupt):
+        learn(model, store, tmp_path / "b", ["wide", "narrow"], CONFIG)
+    resumed = learn(model, store, tmp_path / "b", ["wide", "narrow"], CONFIG)
+    assert len(calls) == 8 + 7
+    for a, b in zip(whole, resumed, strict=True):
+        for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
+            assert torch.equal(x, y)
+
+
+def test_policy_file_round_trip_and_act(model, store, tmp_path):
+    model.normalise_observations("wide", torch.linspace(-1, 1, 5), torch.linspace(0.5, 2, 5))
+    learner = fleet(model, store, [("wide", 0), ("narrow", 2)], replace(CONFIG, actor_output_gain=1.0))
+    for _ in range(3):
+        learner.update()
+    assert not torch.allclose(learner.saved_actor.net.weights[0], learner.actor.net.weights[0], rtol=0, atol=1e-5)
+    policies = export_policies(learner)
+    observations = torch.randn(2, 6, 5)
+    observations[1, :, 2:] = 0.0
+    latent = model.encode(observations, learner.context)
+    expected = (learner.saved_actor.mean(latent) * learner.context.action_mask).numpy()
+    np.testing.assert_allclose(act_together(policies)(observations.numpy()), expected, atol=1e-5)
+    policies[1].save(tmp_path / "policy")
+    loaded = load_policy(tmp_path / "policy")
+    assert (loaded.task, loaded.seed, loaded.action_dim) == ("narrow", 2, 1) and loaded.about["updates"] == 3
+    one = loaded.act(observations[1, 0, :2].numpy())
+    many = loaded.act(observations[1, :, :2].numpy())
+    assert one.shape == (1,) and many.shape == (6, 1) and one.dtype == np.float32
+    np.testing.assert_allclose(one, many[0], atol=1e-6)
+    np.testing.assert_array_equal(many, policies[1].act(observations[1, :, :2]))
+
+
+def test_wrong_observations_are_named(model, store):
+    (policy,) = export_policies(fleet(model, store, [("narrow", 0)]))
+    with pytest.raises(PWMError, match="width 2"):
+        policy.act(np.zeros(3))
+    with pytest.raises(PWMError, match="not finite"):
+        policy.act(np.array([0.0, np.nan]))
+
+
+@pytest.mark.parametrize("kind", ["cumulative", "exponential"])
+def test_return_scale(kind):
+    scale = ReturnScale(2, kind, 0.5)
+    assert torch.equal(scale.std(), torch.ones(2))
+    a, b = torch.randn(2, 50), torch.randn(2, 50) * 4 + 9
+    scale.update(a)
+    torch.testing.assert_close(scale.std(), a.std(dim=1, unbiased=False), rtol=1e-5, atol=1e-6)
+    scale.update(b)
+    weights = torch.cat((torch.full((50,), 1.0 if kind == "cumulative" else 0.5), torch.ones(50)))
+    x = torch.cat((a, b), dim=1)
+    mean = (x * weights).sum(1) / weights.sum()
+    std = (((x - mean[:, None]) ** 2 * weights).sum(1) / weights.sum()).sqrt()
+    torch.testing.assert_close(scale.std(), std, rtol=1e-5, atol=1e-6)
+
+
+def test_linear_decay():
+    assert [linear_decay(1.0, 0.0, step, 5) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def test_a_run_may_hold_several_fleets_but_none_overwrites_another(model, store, tmp_path):
+    (first,) = learn(model, store, tmp_path, ["wide"], CONFIG)
+    learn(model, store, tmp_path, ["narrow"], CONFIG, seeds=[0, 1])
+    assert len(find_policies(tmp_path)) == 3
+    with pytest.raises(PWMError, match="another fleet"):
+        learn(model, store, tmp_path, ["wide", "narrow"], CONFIG)
+    (again,) = learn(model, store, tmp_path, ["wide"], CONFIG)
+    assert torch.equal(first.actor.log_std, again.actor.log_std)
+    assert {(line["task"], line["seed"]) for line in read_metrics(tmp_path)} == {
+        ("wide", 0),
+        ("narrow", 0),
+        ("narrow", 1),
+    }
+
+
+def test_phases_of_an_update(model, store):
+    config = replace(CONFIG, behaviour_updates=2, critic_warmup=2, actor_average=0.0)
+    learner = fleet(model, store, [("wide", 0)], config)
+    snapshots = []
+    for _ in range(6):
+        learner.update()
+        snapshots.append((learner.actor.net.weights[0].clone(), learner.critic.net.weights[0].clone()))
+    actor_moves = [not torch.equal(a[0], b[0]) for a, b in zip(snapshots[:-1], snapshots[1:], strict=True)]
+    critic_moves = [not torch.equal(a[1], b[1]) for a, b in zip(snapshots[:-1], snapshots[1:], strict=True)]
+    assert actor_moves == [True, False, False, True, True] and critic_moves == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("critics", 0), ("gamma", 5.0), ("horizon", -1), ("behaviour_updates", 3), ("min_std", 0.0)]
+)
+def test_settings_out_of_range_are_named(field, value):
+    with pytest.raises(PWMError, match="behaviour_weight" if field == "behaviour_updates" else field):
+        PolicyConfig(**{field: value})
+
+
+def test_other_data_is_refused(model, store, tmp_path, monkeypatch):
+    learner = fleet(model, store, [("wide", 0)])
+    learner.save(tmp_path / "checkpoint")
+    monkeypatch.setattr(type(store), "fingerprint", lambda self: "another")
+    with pytest.raises(PWMError, match="data"):
+        fleet(model, store, [("wide", 0)]).load(tmp_path / "checkpoint")
+
+
+def test_how_often_to_save_is_free_to_change(model, store, tmp_path):
+    learner = fleet(model, store, [("wide", 0)])
+    learner.save(tmp_path / "checkpoint")
+    fleet(model, store, [("wide", 0)], replace(CONFIG, checkpoint_every=1, log_every=1)).load(tmp_path / "checkpoint")
+
+
+def test_acting_follows_weights_that_change(model, store):
+    (policy,) = export_policies(fleet(model, store, [("narrow", 0)], replace(CONFIG, actor_output_gain=1.0)))
+    x = np.ones((1, 2), np.float32)
+    before = policy.act(x)
+    policy.actor.net.biases[-1].add_(0.5)
+    moved = policy.act(x)
+    assert (moved - before).item() > 0.1
+    policy.encoder.linears[0].weight.mul_(-1.0)
+    assert not np.array_equal(policy.act(x), moved)
