@@ -1,0 +1,186 @@
+"""A store that grows while a policy acts: sealed segments, each an ordinary episode store in a folder of its own.
+
+A segment is written under a hidden name and renamed when it is complete, so it is there whole or not at all. What was
+sealed never changes: `upto(k)` gives the same episodes whenever it is asked, and sampling from it stays a pure function
+of (seed, step, segments).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pwm.data.manifest import ARRAYS, FORMAT, VERSIONS, Manifest
+from pwm.data.store import EpisodeStore, TaskEpisodes, open_store
+from pwm.data.writer import StoreWriter
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+from pwm.tasks.spec import TaskSpec
+
+_SEGMENT, _UNFINISHED = "segment-", ".unfinished-"
+
+
+class Episode(NamedTuple):
+    """One episode of T steps, as `StoreWriter.add_episode` takes it."""
+
+    observations: np.ndarray
+    """float32 [T + 1, o]"""
+    actions: np.ndarray
+    """float32 [T, a], in [-1, 1]"""
+    rewards: np.ndarray
+    """float32 [T]"""
+    terminations: np.ndarray
+    """bool [T], true at most at the end"""
+
+
+class GrowingStore:
+    """The segments in a folder, held in memory as well.
+
+    Args:
+        path: folder of the segments; made by the first `append`. What a killed writer left there is removed.
+        specs: the tasks, in the order of the store.
+        base: a store whose episodes of these tasks come before all segments, if any.
+
+    Raises:
+        PWMError: a segment is damaged or missing, or a task has other sizes there or in `base` than in `specs`.
+    """
+
+    def __init__(self, path: PathLike, specs: Sequence[TaskSpec], base: EpisodeStore | None = None) -> None:
+        self.path, self.specs = Path(path), {spec.id: spec for spec in specs}
+        self._arrays = {task: {name: _Rows() for name in (*ARRAYS, "ends")} for task in self.specs}
+        self._marks: list[tuple[dict[str, int], str]] = []
+        """after the base, and after each segment: episodes of each task so far, and the running fingerprint"""
+        for leftover in self.path.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(leftover)
+        self._take(base)
+        for number, folder in enumerate(sorted(self.path.glob(f"{_SEGMENT}*"))):
+            if folder != self._folder(number):
+                raise PWMError(f"{self._folder(number)}: missing, though there are later segments; put it back")
+            self._take(open_store(folder))
+
+    @property
+    def segments(self) -> int:
+        """Sealed segments so far."""
+        return len(self._marks) - 1
+
+    def append(self, episodes: Mapping[str, Sequence[Episode]], source: str | None = None) -> None:
+        """Seal one more segment with these episodes by task; `source` says in words where they come from.
+
+        Raises:
+            PWMError: an episode does not fit its task, or the disk refuses. Nothing is sealed then.
+        """
+        unknown = [task for task in episodes if task not in self.specs]
+        if unknown:
+            raise PWMError(f"{self.path}: no task {unknown[0]!r} in this store; it has {', '.join(self.specs)}")
+        folder = self._folder(self.segments)
+        hidden = folder.with_name(f"{_UNFINISHED}{folder.name}")
+        with StoreWriter(hidden) as writer:
+            for task, own in episodes.items():
+                spec = self.specs[task]
+                sizes = (spec.observation_dim, spec.action_dim, spec.episode_length, spec.action_repeat)
+                writer.add_task(task, *sizes, source)
+                for episode in own:
+                    writer.add_episode(task, *episode)
+        os.rename(hidden, folder)
+        self._take(open_store(folder))
+
+    def episodes(self, task: str, segments: int | None = None) -> int:
+        """Episodes of a task in the base and the first `segments` segments (all by default)."""
+        return self._mark(segments)[0][task]
+
+    def upto(self, segments: int | None = None) -> EpisodeStore:
+        """The base and the first `segments` segments (all by default) as one store, newest episodes last.
+
+        Raises:
+            PWMError: a task has no episode yet, or there are fewer segments.
+        """
+        counts, fingerprint = self._mark(segments)
+        empty = [task for task, count in counts.items() if not count]
+        if empty:
+            raise PWMError(f"{self.path}: task {empty[0]} has no episodes yet; append some first")
+        return _View(self.path, {task: self._task(task, counts[task]) for task in self.specs}, fingerprint)
+
+    def _mark(self, segments: int | None) -> tuple[dict[str, int], str]:
+        if segments is not None and not 0 <= segments <= self.segments:
+            raise PWMError(f"{self.path}: has {self.segments} segments, not {segments}")
+        return self._marks[-1 if segments is None else segments]
+
+    def _folder(self, number: int) -> Path:
+        return self.path / f"{_SEGMENT}{number:06d}"
+
+    def _take(self, store: EpisodeStore | None) -> None:
+        """Copy the episodes of one more store into memory."""
+        counts, before = self._marks[-1] if self._marks else (dict.fromkeys(self.specs, 0), "")
+        if store is not None:
+            counts = dict(counts)
+            for task in (task for task in store.tasks if task in self.specs):
+                data, arrays = store[task], self._arrays[task]
+                _check_sizes(store.path, self.specs[task], data)
+                arrays["ends"].extend(data.offsets[1:] + len(arrays["rewards"].filled))
+                for name in ARRAYS:
+                    arrays[name].extend(getattr(data, name))
+                counts[task] += len(data.lengths)
+        theirs = "" if store is None else store.fingerprint()
+        self._marks.append((counts, hashlib.sha256(f"{before} {theirs}".encode()).hexdigest()))
+
+    def _task(self, task: str, episodes: int) -> TaskEpisodes:
+        spec, arrays = self.specs[task], self._arrays[task]
+        offsets = np.concatenate(([0], arrays["ends"].filled[:episodes]))
+        rows = dict.fromkeys(ARRAYS, int(offsets[-1])) | {"observations": int(offsets[-1]) + episodes}
+        return TaskEpisodes(
+            id=task,
+            **{name: arrays[name].filled[: rows[name]] for name in ARRAYS},
+            offsets=offsets,
+            observation_dim=spec.observation_dim,
+            action_dim=spec.action_dim,
+            episode_length=spec.episode_length,
+            action_repeat=spec.action_repeat,
+        )
+
+
+class _View(EpisodeStore):
+    """Some of a growing store's segments, as a store."""
+
+    def __init__(self, path: Path, episodes: dict[str, TaskEpisodes], fingerprint: str) -> None:
+        super().__init__(path, Manifest(FORMAT, VERSIONS[0], ()), episodes)
+        self._fingerprint = fingerprint
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+
+class _Rows:
+    """An array that grows by rows, at a cost per row that does not depend on its length."""
+
+    def __init__(self) -> None:
+        self._array, self._used = np.empty(0), 0
+
+    @property
+    def filled(self) -> np.ndarray:
+        """The rows so far; what was returned earlier stays as it was."""
+        return self._array[: self._used]
+
+    def extend(self, rows: np.ndarray) -> None:
+        needed = self._used + len(rows)
+        if needed > len(self._array):
+            array = np.empty((max(needed, 2 * len(self._array)), *rows.shape[1:]), rows.dtype)
+            if self._used:
+                array[: self._used] = self.filled
+            self._array = array
+        self._array[self._used : needed] = rows
+        self._used = needed
+
+
+def _check_sizes(path: Path, spec: TaskSpec, data: TaskEpisodes) -> None:
+    for name in ("observation_dim", "action_dim", "episode_length", "action_repeat"):
+        if getattr(data, name) != getattr(spec, name):
+            raise PWMError(
+                f"{path}: task {spec.id} has {name} {getattr(data, name)} there, but {getattr(spec, name)} here; "
+                "use data of the same task and settings"
+            )
