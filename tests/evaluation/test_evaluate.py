@@ -12,7 +12,7 @@ from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.deployed import Policy
 from pwm.data.store import open_store
 from pwm.data.writer import StoreWriter
-from pwm.evaluation.evaluate import episode_seeds, evaluate_run
+from pwm.evaluation.evaluate import evaluate_run, evaluation_seeds
 from pwm.evaluation.statistics import bootstrap_mean_ci
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
@@ -363,5 +363,5 @@ def test_wrong_input(run, tasks, toy_spec, tmp_path):
 
 
 def test_more_episodes_begin_with_the_same_ones():
-    assert episode_seeds(0, 20)[:10] == episode_seeds(0, 10) != episode_seeds(1, 10)
-    assert len(set(episode_seeds(0, 100))) == 100 and max(episode_seeds(0, 100)) < 2**32
+    assert evaluation_seeds(0, 20)[:10] == evaluation_seeds(0, 10) != evaluation_seeds(1, 10)
+    assert len(set(evaluation_seeds(0, 100))) == 100 and max(evaluation_seeds(0, 100)) < 2**32

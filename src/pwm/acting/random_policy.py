@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pwm.acting.rollout import Episodes, run_episodes
+from pwm.acting.rollout import EpisodeResults, run_episodes
 from pwm.tasks.spec import TaskSpec
 
 
@@ -37,6 +37,6 @@ class RandomPolicy:
 
 def run_random_policy(
     specs: Sequence[TaskSpec], seeds: ArrayLike, on_step: Callable[[int], None] | None = None
-) -> Episodes:
+) -> EpisodeResults:
     """`run_episodes` with random actions: seeds [N, E] -> N x E episodes."""
     return run_episodes(specs, RandomPolicy(specs, seeds), seeds, on_step)

@@ -19,8 +19,8 @@ Act = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Episodes:
-    """What came of N tasks x E episodes, every array [N, E].
+class EpisodeResults:
+    """The results of N tasks x E episodes, every array [N, E].
 
     returns     float64, sum of the rewards
     success     `info["success"]` of the last step, 1.0 or 0.0; NaN for tasks that do not report it, None if none does
@@ -44,7 +44,7 @@ def run_episodes(
     observation_dim: int | None = None,
     workers: Workers | None = None,
     watch: Callable[[Table], None] | None = None,
-) -> Episodes:
+) -> EpisodeResults:
     """Runs episode e of task n with seed `seeds[n, e]`, all of them at the same time.
 
     act              called once per step for all environments: observations float32 [N, E, O], zero beyond each task's
@@ -89,11 +89,11 @@ def run_episodes(
     return episodes
 
 
-def _episodes(table: Table, seeds: np.ndarray) -> Episodes:
+def _episodes(table: Table, seeds: np.ndarray) -> EpisodeResults:
     """Copies: the table's memory belongs to the next group."""
     reports = not np.isnan(table.success).all()
     success, success_any = (x.copy() if reports else None for x in (table.success, table.success_any))
-    return Episodes(table.returns.copy(), success, success_any, table.lengths.copy(), seeds)
+    return EpisodeResults(table.returns.copy(), success, success_any, table.lengths.copy(), seeds)
 
 
 def _checked_seeds(seeds: ArrayLike, tasks: int) -> np.ndarray:

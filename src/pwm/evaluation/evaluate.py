@@ -13,7 +13,7 @@ import torch
 from pwm.acting.environments import Table
 from pwm.acting.policy_file import DeployedPolicy, act_together, find_policies, load_policy
 from pwm.acting.random_policy import RandomPolicy
-from pwm.acting.rollout import Act, Episodes, run_episodes
+from pwm.acting.rollout import Act, EpisodeResults, run_episodes
 from pwm.acting.workers import Workers, choose_workers
 from pwm.data.store import open_store
 from pwm.evaluation.aggregate import aggregate
@@ -86,7 +86,7 @@ def evaluate_run(
     return evaluation.results
 
 
-def episode_seeds(seed: int, episodes: int) -> list[int]:
+def evaluation_seeds(seed: int, episodes: int) -> list[int]:
     """Seeds of the episodes of an evaluation; more episodes with the same seed begin with the same ones."""
     return [int(x) for x in np.random.SeedSequence(seed).generate_state(episodes)]
 
@@ -96,7 +96,7 @@ class _Evaluation:
 
     def __init__(self, run: Path, members: Sequence[_Member], results: dict[str, Any], clock: Stopwatch) -> None:
         self.run, self.members, self.results, self.clock = run, members, results, clock
-        self.seeds = episode_seeds(results["seed"], results["episodes"])
+        self.seeds = evaluation_seeds(results["seed"], results["episodes"])
         self.specs = {member.spec.id: member.spec for member in members}
         self.data = {task: _data_means(run, task) for task in self.specs}
         self.random: dict[str, Scores] = {t: x for t, x in results["random"].items() if t in self.specs}
@@ -181,7 +181,7 @@ class _Evaluation:
         `actor` makes a policy for the seeds [specs, some episodes] and the number of the first of these episodes.
         """
         table = np.tile(np.array(self.seeds), (len(specs), 1))
-        parts: list[Episodes] = []
+        parts: list[EpisodeResults] = []
         begin, done, first = bar.done, 0, 0
 
         def advance(step: int) -> None:

@@ -8,7 +8,7 @@ import torch
 from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
-from pwm.agents.pwm.imagination import Rollout, imagine
+from pwm.agents.pwm.imagination import ImaginedRollout, imagine
 from pwm.agents.pwm.learn import learn
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.nn.fleet_mlp import FleetMLP
@@ -189,7 +189,7 @@ def test_the_shuffle_differs_from_pass_to_pass_and_covers_every_row(model, store
 
     monkeypatch.setattr("pwm.agents.pwm.learner.critic_gradients", gradients)
     latents = torch.arange(16.0).view(4, 1, 4, 1).expand(4, 2, 4, 32).contiguous()
-    learner._fit_critic(Rollout(latents, None, None, None), torch.zeros(3, 2, 4))
+    learner._fit_critic(ImaginedRollout(latents, None, None, None), torch.zeros(3, 2, 4))
     rows = torch.cat(seen, dim=1)[:, :, 0].view(2, 2, 12)  # member, pass, row
     assert len(seen) == 6 and torch.equal(rows.sort(dim=-1).values, torch.arange(12.0).expand(2, 2, 12))
     assert len({tuple(row) for row in rows.flatten(0, 1).tolist()}) == 4

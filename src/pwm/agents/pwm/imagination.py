@@ -11,7 +11,7 @@ from pwm.agents.pwm.actor import FleetActor
 from pwm.world_model.model import TaskContext, WorldModel
 
 
-class Rollout(NamedTuple):
+class ImaginedRollout(NamedTuple):
     """A batch of imagined rollouts; gradients reach the actor through `actions`."""
 
     latents: Tensor
@@ -33,7 +33,7 @@ def imagine(
     reward_space: str,
     detach_actor_input: bool = True,
     mask_actions: bool = True,
-) -> Rollout:
+) -> ImaginedRollout:
     """Roll every member's actor forward from its own start latents.
 
     Args:
@@ -60,4 +60,4 @@ def imagine(
     if model.termination is not None:
         with torch.no_grad():
             continues = (model.termination_logit(z[1:], context) <= 0.0).to(rewards.dtype)
-    return Rollout(z, a, rewards, continues)
+    return ImaginedRollout(z, a, rewards, continues)

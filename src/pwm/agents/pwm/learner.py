@@ -12,7 +12,7 @@ from torch import Tensor
 from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
-from pwm.agents.pwm.imagination import Rollout
+from pwm.agents.pwm.imagination import ImaginedRollout
 from pwm.agents.pwm.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_gradients, critic_targets
 from pwm.data.states import StartSource, rank_weights
 from pwm.data.store import EpisodeStore
@@ -160,7 +160,7 @@ class FleetLearner:
         if move_actor:
             norms = self._step(self.actor_optimiser, terms.loss, config.actor_grad_norm)
         returns, behaviour = terms.returns, terms.behaviour
-        rollout = Rollout(*(None if x is None else x.detach() for x in terms.rollout))
+        rollout = ImaginedRollout(*(None if x is None else x.detach() for x in terms.rollout))
         del terms  # and with it the graph
         self.scale.update(returns)
         targets = critic_targets(judge, rollout, config)
@@ -202,7 +202,7 @@ class FleetLearner:
         """What a checkpoint must agree on to be continued; how often one logs or saves is free to change."""
         return fleet_description(self.model, self.store, zip(self.tasks, self.seeds, strict=True), self.config)
 
-    def _fit_critic(self, rollout: Rollout, targets: Tensor) -> Tensor:
+    def _fit_critic(self, rollout: ImaginedRollout, targets: Tensor) -> Tensor:
         """Regress the critics on a rollout's states and targets [H, N, B] in shuffled mini-batches; last loss [N]."""
         config = self.config
         horizon, members, batch = targets.shape

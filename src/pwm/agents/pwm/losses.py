@@ -10,7 +10,7 @@ from torch import Tensor
 from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
-from pwm.agents.pwm.imagination import Rollout, imagine
+from pwm.agents.pwm.imagination import ImaginedRollout, imagine
 from pwm.learning.returns import discounted_return, lambda_returns
 from pwm.world_model.model import TaskContext, WorldModel
 
@@ -33,7 +33,7 @@ class ActorTerms(NamedTuple):
 
     loss: Tensor
     """[members]; minimise the sum, members do not mix"""
-    rollout: Rollout
+    rollout: ImaginedRollout
     returns: Tensor
     """[members, batch] imagined returns, bootstrap included (detached)"""
     behaviour: Tensor
@@ -91,7 +91,7 @@ def behaviour_loss(
 
 
 @torch.no_grad()
-def critic_targets(critic: FleetCritic, rollout: Rollout, config: PolicyConfig) -> Tensor:
+def critic_targets(critic: FleetCritic, rollout: ImaginedRollout, config: PolicyConfig) -> Tensor:
     """TD(lambda) targets [H, members, batch] of the rollout's first H states (paper Eqs. 7-8)."""
     horizon, members, batch = rollout.rewards.shape
     following = rollout.latents[1:].transpose(0, 1).reshape(members, horizon * batch, -1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pwm.acting.episode_statistics import EpisodeStatistics
 from pwm.agents.networks import GaussianActor, Normaliser, init_orthogonal, perceptron
 from pwm.agents.shac.config import ShacConfig
-from pwm.agents.shac.rollout import Rollout, roll_out, shac_objective, value_targets
+from pwm.agents.shac.rollout import SimulatedRollout, roll_out, shac_objective, value_targets
 from pwm.learning.schedules import average_into, linear_decay
 from pwm.runtime import random
 from pwm.runtime.checkpoint import (
@@ -81,7 +81,7 @@ class ShacLearner:
         self.updates = self.skipped = 0
         environment.reset()
 
-    def update(self) -> tuple[Rollout, dict[str, Tensor]]:
+    def update(self) -> tuple[SimulatedRollout, dict[str, Tensor]]:
         """The next update: a rollout, one step of the actor through it, the critic's fit to it.
 
         Returns the rollout, without its graph, and metrics (one number each).
@@ -95,12 +95,12 @@ class ShacLearner:
             optimiser.param_groups[0]["lr"] = rate
         objective, rollout, values = self.objective(self.noise())
         norm = self._step_actor(objective)
-        rollout = Rollout(*(part.detach() for part in rollout))
+        rollout = SimulatedRollout(*(part.detach() for part in rollout))
         ends = (rollout.terminated, rollout.truncated)
         targets = value_targets(rollout.rewards, values.detach(), *ends, config.gamma, config.td_lambda)
         loss = self._fit_critic(self.normalise(rollout.observations), targets)
-        judges = (self.target_critic.parameters(), self.critic.parameters())
-        average_into(*judges, config.critic_average)
+        critics = (self.target_critic.parameters(), self.critic.parameters())
+        average_into(*critics, config.critic_average)
         if config.normalise_observations:
             self.normaliser.update(rollout.observations)
         self.episodes.update(rollout.rewards, *ends)
@@ -120,7 +120,7 @@ class ShacLearner:
         shape = (self.config.horizon, self.config.num_envs, self.environment.action_dim)
         return random.normal(self.noise_key, self.updates, shape)[0]
 
-    def objective(self, noise: Tensor) -> tuple[Tensor, Rollout, Tensor]:
+    def objective(self, noise: Tensor) -> tuple[Tensor, SimulatedRollout, Tensor]:
         """(what the actor maximises, the rollout, values [H, n] of the states it went through), all with their graph.
 
         A function of networks, environment state and noise; of these it changes the environment state alone.

@@ -12,7 +12,7 @@ from pwm.learning.returns import lambda_returns
 from pwm.tasks.vector import Environment
 
 
-class Rollout(NamedTuple):
+class SimulatedRollout(NamedTuple):
     """H steps of n environments."""
 
     observations: Tensor
@@ -29,7 +29,7 @@ class Rollout(NamedTuple):
     """bool [H, n]."""
 
 
-def roll_out(environment: Environment, act: Callable[[Tensor, Tensor], Tensor], noise: Tensor) -> Rollout:
+def roll_out(environment: Environment, act: Callable[[Tensor, Tensor], Tensor], noise: Tensor) -> SimulatedRollout:
     """Step the environments from where they are; the graph reaches back to the first step and no further.
 
     Args:
@@ -44,7 +44,7 @@ def roll_out(environment: Environment, act: Callable[[Tensor, Tensor], Tensor], 
         seen = (observation.detach(), action.detach())
         steps.append((*seen, step.reward, step.final_obs, step.terminated, step.truncated & ~step.terminated))
         observation = step.obs
-    return Rollout(*(torch.stack(rows) for rows in zip(*steps, strict=True)))
+    return SimulatedRollout(*(torch.stack(rows) for rows in zip(*steps, strict=True)))
 
 
 def shac_objective(rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:

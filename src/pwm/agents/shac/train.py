@@ -13,7 +13,7 @@ from pwm.acting.replay import ReplayRecorder, has_store
 from pwm.agents.perceptron_policy import BaselinePolicy, describe_policy
 from pwm.agents.shac.config import ShacConfig
 from pwm.agents.shac.learner import ShacLearner
-from pwm.agents.shac.rollout import Rollout
+from pwm.agents.shac.rollout import SimulatedRollout
 from pwm.learning.budget import Budget
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
@@ -122,7 +122,7 @@ def _recorder(learner: ShacLearner, out: PathLike, store: PathLike | None) -> Re
     return ReplayRecorder(folder, learner.config.num_envs, learner.updates)
 
 
-def _record(recorder: ReplayRecorder, rollout: Rollout) -> None:
+def _record(recorder: ReplayRecorder, rollout: SimulatedRollout) -> None:
     recorder.add(
         rollout.observations,
         rollout.actions,
