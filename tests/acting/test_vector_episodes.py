@@ -4,6 +4,8 @@ import torch
 
 from pwm.acting.vector_episodes import play_episodes
 from pwm.agents.perceptron_policy import BaselinePolicy, describe_policy
+from pwm.tasks.locomotion.environment import Step as LocomotionStep
+from pwm.tasks.vector import DifferentiableEnvironment, Step
 from tests.agents.point_mass import PointMass
 
 
@@ -23,3 +25,8 @@ def test_the_first_episode_of_every_row():
         assert lengths[row] == steps
         torch.testing.assert_close(returns[row].item(), total, rtol=1e-4, atol=1e-4)
     assert 0 < (lengths < 40).sum() < 32
+
+
+def test_protocols():
+    assert isinstance(PointMass(1), DifferentiableEnvironment)
+    assert LocomotionStep is Step

@@ -33,7 +33,9 @@ class PointMass:
         spread = torch.tensor([1.0, 0.5], dtype=self.dtype)
         return (2 * torch.rand(self.num_envs, 2, generator=self.generator, dtype=self.dtype) - 1) * spread
 
-    def reset(self) -> Tensor:
+    def reset(self, seed: int | None = None) -> Tensor:
+        if seed is not None:
+            self.generator.manual_seed(seed)
         self.state, self.time = self._starts(), torch.zeros(self.num_envs, dtype=torch.long)
         return self.state
 

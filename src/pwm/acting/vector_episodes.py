@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pwm.tasks.vector import Environment
+from pwm.tasks.vector import VectorEnvironment
 
 
 @torch.no_grad()
-def play_episodes(policy: Callable[[Tensor], Tensor], environment: Environment) -> tuple[Tensor, Tensor]:
+def play_episodes(policy: Callable[[Tensor], Tensor], environment: VectorEnvironment) -> tuple[Tensor, Tensor]:
     """Undiscounted returns (float64) and lengths [n] of the first episode of each of n environments.
 
     The environments are reset first. Rows that are done play on, uncounted.

@@ -1,9 +1,10 @@
-"""What a baseline asks of its environment, and where it comes from."""
+"""Vector environments: the protocol of all of them, and the differentiable ones of the locomotion tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,25 +13,16 @@ from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
 from pwm.tasks.locomotion.family import LocomotionMaker
 from pwm.tasks.registry import get_task, list_tasks
+from pwm.tasks.step import Step as Step
 
 
-class Step(NamedTuple):
-    """What one step of n environments gives; the locomotion tasks return the same fields."""
+@runtime_checkable
+class VectorEnvironment(Protocol):
+    """n environments of one task that step together; an episode that ends is followed by the next within the same step.
 
-    obs: Tensor
-    """Observations [n, o] to act on next; rows whose episode ended start a new one, and no gradient enters those."""
-    reward: Tensor
-    """[n], differentiable."""
-    terminated: Tensor
-    """bool [n], the episode ended and nothing comes after."""
-    truncated: Tensor
-    """bool [n], the episode reached its length; what would come after still has a value."""
-    final_obs: Tensor
-    """Observations [n, o] before any reset, differentiable."""
-
-
-class Environment(Protocol):
-    """n environments that step together and through which gradients flow."""
+    Row i's k-th episode is a function of the seed, i, k and the actions in it alone. Simulators differ in what they can
+    save, so the state of an environment cannot be taken out or put back in general: what resumes starts new episodes.
+    """
 
     num_envs: int
     observation_dim: int
@@ -38,13 +30,22 @@ class Environment(Protocol):
     episode_length: int
     device: torch.device
 
-    def reset(self) -> Tensor:
-        """Start all episodes anew; observations [n, o]."""
+    def reset(self, seed: int | Sequence[int] | None = None) -> Tensor:
+        """Start the next episode of every row; observations [n, o].
+
+        With a seed, all rows start anew. With one per row, row i starts the episode of a single environment (of
+        `TaskSpec.make`) that is reset with seed[i].
+        """
         ...
 
-    def step(self, actions: Tensor) -> Any:
-        """One step with actions [n, a] in [-1, 1]; a `Step`."""
+    def step(self, actions: Tensor) -> Step:
+        """One step with actions [n, a]; outside [-1, 1] they count as the bound."""
         ...
+
+
+@runtime_checkable
+class DifferentiableEnvironment(VectorEnvironment, Protocol):
+    """Environments that gradients flow through, and whose state can be saved."""
 
     def detach(self) -> Tensor:
         """Cut the graph and keep the state; the current observations [n, o]."""
@@ -84,7 +85,7 @@ def make_environment(
     seed: int,
     config: EnvironmentConfig | None = None,
     device: torch.device | str = "cpu",
-) -> Environment:
+) -> DifferentiableEnvironment:
     """Environments of a locomotion task that gradients flow through.
 
     Raises:

@@ -13,13 +13,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
 
 from pwm.acting.episode_statistics import EpisodeStatistics
 from pwm.tasks.registry import get_task
-from pwm.tasks.vector import Environment
+from pwm.tasks.vector import DifferentiableEnvironment
 
 
 class TensorVecEnv(VecEnv):
     """n differentiable environments, stepped without gradients, NumPy in and out."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: DifferentiableEnvironment) -> None:
         self.environment = environment
         shape = (environment.observation_dim,)
         observations = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)

@@ -21,7 +21,7 @@ from pwm.runtime.config import to_dict
 from pwm.runtime.files import PathLike
 from pwm.runtime.metrics import MetricsLog
 from pwm.runtime.progress import Progress, progress
-from pwm.tasks.vector import Environment, EnvironmentConfig, make_environment
+from pwm.tasks.vector import DifferentiableEnvironment, EnvironmentConfig, make_environment
 
 PHASE = "train"
 _FREE = ("checkpoint_every", "log_every")
@@ -46,7 +46,7 @@ def train_sb3(
     *,
     time_budget: float | None = None,
     differentiable: bool = True,
-    make: Callable[..., Environment] = make_environment,
+    make: Callable[..., DifferentiableEnvironment] = make_environment,
 ) -> BaselinePolicy:
     """Train PPO or SAC (by the kind of `config`) on `task` and leave the policy in the run folder `out`.
 

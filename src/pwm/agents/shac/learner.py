@@ -25,7 +25,7 @@ from pwm.runtime.checkpoint import (
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
-from pwm.tasks.vector import Environment
+from pwm.tasks.vector import DifferentiableEnvironment
 
 _KIND = "shac checkpoint"
 _FREE = ("checkpoint_every", "log_every")
@@ -46,7 +46,7 @@ class ShacLearner:
 
     def __init__(
         self,
-        environment: Environment,
+        environment: DifferentiableEnvironment,
         task: str,
         seed: int,
         config: ShacConfig,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pwm.learning.returns import lambda_returns
-from pwm.tasks.vector import Environment
+from pwm.tasks.vector import DifferentiableEnvironment
 
 
 class SimulatedRollout(NamedTuple):
@@ -29,7 +29,9 @@ class SimulatedRollout(NamedTuple):
     """bool [H, n]."""
 
 
-def roll_out(environment: Environment, act: Callable[[Tensor, Tensor], Tensor], noise: Tensor) -> SimulatedRollout:
+def roll_out(
+    environment: DifferentiableEnvironment, act: Callable[[Tensor, Tensor], Tensor], noise: Tensor
+) -> SimulatedRollout:
     """Step the environments from where they are; the graph reaches back to the first step and no further.
 
     Args:

@@ -20,7 +20,7 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.runtime.metrics import MetricsLog
 from pwm.runtime.progress import Progress, progress
-from pwm.tasks.vector import Environment, EnvironmentConfig, check_finite, make_environment
+from pwm.tasks.vector import DifferentiableEnvironment, EnvironmentConfig, check_finite, make_environment
 
 PHASE = "train"
 
@@ -35,7 +35,7 @@ def train_shac(
     *,
     time_budget: float | None = None,
     save_replay: PathLike | None = None,
-    make: Callable[..., Environment] = make_environment,
+    make: Callable[..., DifferentiableEnvironment] = make_environment,
 ) -> BaselinePolicy:
     """Train SHAC on `task` and leave the policy in the run folder `out`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,27 +17,11 @@ from pwm.runtime.random import key_of, uniform
 from pwm.tasks.locomotion.catalogue import find_task
 from pwm.tasks.locomotion.settings import adapt
 from pwm.tasks.locomotion.task import Task
+from pwm.tasks.step import Step
 
 if TYPE_CHECKING:
     from pwm.tasks.locomotion.engine import Engine
     from pwm.tasks.locomotion.robot import Robot
-
-
-class Step(NamedTuple):
-    """What a step of n environments gives.
-
-    obs         [n, o]: after the reset where an episode has ended; no gradient passes a reset
-    reward      [n]: differentiable with respect to the actions and all states before
-    terminated  bool [n]: the robot has fallen, or its row was bad (`LocomotionEnv.bad_rows`)
-    truncated   bool [n]: the episode has reached its length
-    final_obs   [n, o]: before the reset, differentiable: what a value is bootstrapped from
-    """
-
-    obs: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    final_obs: Tensor
 
 
 class LocomotionEnv:
@@ -109,7 +93,8 @@ class LocomotionEnv:
     def step(self, actions: Tensor) -> Step:
         """One step of all environments with actions [n, a]; outside [-1, 1] they count as the bound.
 
-        A row that ends starts its next episode at once. Raises PWMError for actions of the wrong shape.
+        `terminated` are the robots that have fallen and the bad rows (`bad_rows`). A row that ends starts its next
+        episode at once. Raises PWMError for actions of the wrong shape.
         """
         if actions.shape != (self.num_envs, self.action_dim):
             raise PWMError(f"actions have shape {tuple(actions.shape)}, expected ({self.num_envs}, {self.action_dim})")
