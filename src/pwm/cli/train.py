@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,6 @@ from pwm.agents.shac.config import ShacConfig, shac_preset
 from pwm.cli.parse import command_line, parse, peek
 from pwm.runtime.errors import PWMError
 from pwm.tasks.vector import EnvironmentConfig
-
-_FREE = ("checkpoint_every", "log_every")
 
 
 @dataclass(frozen=True)
@@ -77,10 +75,9 @@ def main(arguments: Sequence[str]) -> int:
     args: Any = parse(command, "train", arguments, **defaults)
 
     from pwm.cli.main import STARTED
+    from pwm.pipeline.train import train
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
-    from pwm.runtime.run_folder import record_step, refuse_changes
     from pwm.runtime.stopwatch import Stopwatch
-    from pwm.tasks.registry import get_task
 
     keep_freed_memory()
     set_threads(args.threads)
@@ -90,37 +87,17 @@ def main(arguments: Sequence[str]) -> int:
     if replay is not None and args.seeds > 1:
         raise PWMError("--save-replay: one store holds the replay of one training; leave out --seeds")
     out = args.out or Path("runs") / f"{args.algo}-{args.task}"
-    train, device = _trainer(args), resolve_device(args.device)
-    settings = {"train": {"algorithm": args.algo, "task": args.task}, "simulator": args.simulator}
-    settings[args.algo] = {f.name: getattr(args.learning, f.name) for f in fields(args.learning) if f.name not in _FREE}
-    refuse_changes(out, settings)
-    task = get_task(args.task)
-    packages = (*task.packages, *(() if args.algo == "shac" else ("stable-baselines3",)))
-    facts: dict[str, Any] = {"command": command_line("train", arguments), "seed": args.seed}
-    facts |= {"tasks": [task.as_dict()], "packages": packages}
-    record_step(out, "train", settings, **facts)
-    with Stopwatch(out, STARTED).stage("train"):
-        for seed in range(args.seed, args.seed + args.seeds):
-            extra = {} if replay is None else {"save_replay": replay}
-            simulator, budget = args.simulator, args.time_budget
-            train(args.task, out, args.learning, seed, simulator, device, time_budget=budget, **extra)
+    train(
+        args.task,
+        out,
+        args.learning,
+        range(args.seed, args.seed + args.seeds),
+        args.simulator,
+        resolve_device(args.device),
+        time_budget=args.time_budget,
+        save_replay=replay,
+        command=command_line("train", arguments),
+        clock=Stopwatch(out, STARTED),
+    )
     print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
     return 0
-
-
-def _trainer(args: Train) -> Any:
-    """The function that trains one policy."""
-    if args.algo == "shac":
-        from pwm.agents.shac.train import train_shac
-
-        return train_shac
-    try:
-        import stable_baselines3  # noqa: F401
-    except ImportError as error:
-        raise PWMError(f"--algo {args.algo}: needs Stable-Baselines3; pip install 'pwm[baselines]'") from error
-    from functools import partial
-
-    from pwm.agents.sb3.train import train_sb3
-    from pwm.tasks.vector import is_differentiable
-
-    return partial(train_sb3, differentiable=is_differentiable(args.task))

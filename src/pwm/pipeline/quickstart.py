@@ -1,0 +1,60 @@
+"""From a dataset to evaluated policies and a report; every step looks for itself what is done already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pwm.data.sample import sample_store_path
+from pwm.data.store import open_store
+from pwm.evaluation.evaluate import evaluate_run
+from pwm.pipeline import steps
+from pwm.pipeline.recipe import Recipe
+from pwm.report.page import write_report
+from pwm.runtime.files import PathLike
+from pwm.runtime.stopwatch import Stopwatch
+from pwm.tasks.registry import get_task
+
+
+def run_quickstart(
+    out: PathLike,
+    recipe: Recipe,
+    seed: int = 0,
+    data: PathLike | None = None,
+    device: torch.device | str = "auto",
+    *,
+    command: str | None = None,
+    clock: Stopwatch | None = None,
+) -> dict[str, Any]:
+    """Pre-train, learn, evaluate and report as `recipe` says, in the run folder `out`; the content of results.json.
+
+    The same call again resumes. `data` is the folder of an episode store, the bundled sample where there is none;
+    `command` is what run.json names as the way to do this again.
+
+    Raises:
+        PWMError: the data cannot be used or have a task without a simulator, or `out` holds a run of other settings.
+    """
+    clock = clock or Stopwatch(out)
+    again: dict[str, Any] = {"command": command, "clock": clock}
+
+    # 1. The data: logged episodes of several tasks.
+    store = open_store(data or sample_store_path(), verify=True)
+    for task in store.tasks:
+        get_task(task)  # what has no simulator cannot be evaluated; say so now
+    transitions = sum(len(store[task].rewards) for task in store.tasks)
+    print(f"Data: {transitions:,} transitions of {', '.join(store.tasks)}")
+
+    # 2. One world model of all tasks.
+    model = steps.pretrain(store, out, recipe.model, recipe.pretrain, seed, device, **again)
+
+    # 3. Frozen, it is where one policy per task learns; all policies are one batch.
+    steps.learn(model, store, out, store.tasks, recipe.policy, [seed], device, **again)
+
+    # 4. The policies in the real simulator.
+    results = evaluate_run(Path(out), recipe.episodes, seed, recipe.film_seconds, clock=clock)
+
+    # 5. What came of it.
+    write_report(out)
+    return results

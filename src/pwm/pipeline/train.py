@@ -1,0 +1,76 @@
+"""Training baselines in a task's own simulator, as a run: run.json, the clock, one policy per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import torch
+
+from pwm.agents.sb3.config import PPOConfig, SACConfig
+from pwm.agents.shac.config import ShacConfig
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike
+from pwm.runtime.run_folder import record_step, refuse_changes
+from pwm.runtime.stopwatch import Stopwatch
+from pwm.tasks.registry import get_task
+from pwm.tasks.vector import EnvironmentConfig
+
+ALGORITHMS = {ShacConfig: "shac", PPOConfig: "ppo", SACConfig: "sac"}
+FREE = ("checkpoint_every", "log_every")
+"""Settings that a resumed run may change."""
+
+
+def train(
+    task: str,
+    out: PathLike,
+    config: ShacConfig | PPOConfig | SACConfig,
+    seeds: Sequence[int] = (0,),
+    simulator: EnvironmentConfig | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    time_budget: float | None = None,
+    save_replay: PathLike | None = None,
+    command: str,
+    clock: Stopwatch | None = None,
+) -> None:
+    """Train one policy per seed, one after the other, by the algorithm that `config` belongs to, in the run `out`.
+
+    The same call again resumes. `time_budget` is in minutes per policy; `save_replay` is for SHAC and one seed
+    (`train_shac`); `command` is what run.json names as the way to do this again.
+
+    Raises:
+        PWMError: as the algorithm does, or `out` holds a run of other settings, or a package is missing.
+    """
+    algorithm, simulator = ALGORITHMS[type(config)], simulator or EnvironmentConfig()
+    train_one = _trainer(algorithm, task)
+    settings = {"train": {"algorithm": algorithm, "task": task}, "simulator": simulator}
+    settings[algorithm] = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in FREE}
+    refuse_changes(out, settings)
+    spec = get_task(task)
+    packages = (*spec.packages, *(() if algorithm == "shac" else ("stable-baselines3",)))
+    facts: dict[str, Any] = {"command": command, "seed": seeds[0], "tasks": [spec.as_dict()], "packages": packages}
+    record_step(out, "train", settings, **facts)
+    more = {} if save_replay is None else {"save_replay": save_replay}
+    with (clock or Stopwatch(out)).stage("train"):
+        for seed in seeds:
+            train_one(task, out, config, seed, simulator, device, time_budget=time_budget, **more)
+
+
+def _trainer(algorithm: str, task: str) -> Callable[..., Any]:
+    """The function that trains one policy."""
+    if algorithm == "shac":
+        from pwm.agents.shac.train import train_shac
+
+        return train_shac
+    try:
+        import stable_baselines3  # noqa: F401
+    except ImportError as error:
+        raise PWMError(f"--algo {algorithm}: needs Stable-Baselines3; pip install 'pwm[baselines]'") from error
+
+    from pwm.agents.sb3.train import train_sb3
+    from pwm.tasks.vector import is_differentiable
+
+    return partial(train_sb3, differentiable=is_differentiable(task))
