@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pwm.agents.pwm.deployed import Policy
     from pwm.data.sample import sample_store_path as sample_dataset
     from pwm.data.store import open_store as open_dataset
-    from pwm.evaluation.evaluate import evaluate_run as evaluate
+    from pwm.pipeline.evaluate import evaluate
     from pwm.pipeline.steps import learn, pretrain
     from pwm.report.page import write_report
     from pwm.runtime.errors import PWMError
@@ -36,7 +36,7 @@ _PLACES = {
     "sample_dataset": "pwm.data.sample:sample_store_path",
     "pretrain": "pwm.pipeline.steps:pretrain",
     "learn": "pwm.pipeline.steps:learn",
-    "evaluate": "pwm.evaluation.evaluate:evaluate_run",
+    "evaluate": "pwm.pipeline.evaluate:evaluate",
     "write_report": "pwm.report.page:write_report",
     "load_policy": "pwm.acting.policy_file:load_policy",
     "Policy": "pwm.agents.pwm.deployed:Policy",

@@ -42,23 +42,23 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm.cli.main import STARTED
     from pwm.cli.show import show_results
-    from pwm.evaluation.evaluate import evaluate_run
-    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
-    from pwm.runtime.run_folder import record_step, run_file
+    from pwm.pipeline.evaluate import evaluate
+    from pwm.runtime.device import keep_freed_memory, set_threads
     from pwm.runtime.stopwatch import Stopwatch
-    from pwm.tasks.registry import get_task, list_tasks
 
     keep_freed_memory()
     set_threads(args.threads)
-    clock, device = Stopwatch(args.run, STARTED), resolve_device(args.device)
-    more = {"clock": clock, "workers": args.workers, "return_ranges": args.return_range}
-    results = evaluate_run(args.run, args.episodes, args.seed, args.film_seconds, device, **more)
-    if run_file(args.run).exists():
-        settings = {"evaluate": {"episodes": args.episodes, "seed": args.seed}}
-        known = [task for task in results["tasks"] if task in list_tasks()]
-        packages = dict.fromkeys(package for task in known for package in get_task(task).packages)
-        command = command_line("evaluate", arguments)
-        record_step(args.run, "evaluate", settings, command=command, packages=packages)
+    results = evaluate(
+        args.run,
+        args.episodes,
+        args.seed,
+        args.film_seconds,
+        args.device,
+        Stopwatch(args.run, STARTED),
+        args.workers,
+        args.return_range,
+        command=command_line("evaluate", arguments),
+    )
     show_results(results)
     print(f"Results in {args.run / 'results.json'}. Next: pwm report {args.run}")
     return 0

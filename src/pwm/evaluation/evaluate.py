@@ -51,22 +51,14 @@ def evaluate_run(
     workers: int | None = None,
     return_ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
-    """Measure every policy of a run folder over `episodes` real episodes, and return the content of its results.json.
+    """What `pwm.evaluate` does, without its record in run.json; arguments, result and errors are the same.
 
-    All tasks and policies meet the same episode seeds, a function of `seed`. Policies of other tasks step side by
-    side; actions are the policies' means. `workers` processes, this one among them, step the environments: 0 or 1
-    starts no other, none takes the machine's cores where that pays. What is measured does not depend on them.
-    Random actions run once per task. Data means come from the store that run.json names, and are null where it is gone
-    or has changed. Each task's first policy is filmed for `film_seconds`. `return_ranges` (task -> the returns that
-    count as 0 and 1) replace those of the tasks themselves in the aggregate of all tasks.
+    Policies of different tasks step side by side. Data means come from the store that run.json names, and are null
+    where it is gone or has changed.
 
     Writes `results.json` (after each group of policies: what is in it for the same policy file, episodes and seed is
     not measured again), lines of phase "evaluation" to `metrics.jsonl`, and `films/<task>.webp`, or the
     reason for its absence as "film_note".
-
-    Raises:
-        PWMError: no run, no policies, an unknown task, a policy of other sizes than its task, damaged files, an
-            environment that fails or a worker process that dies (named with task and seed).
     """
     run = Path(run)
     if episodes < 1 or seed < 0:

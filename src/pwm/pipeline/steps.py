@@ -6,8 +6,6 @@ They add to the rooms' own functions what makes a folder a run: run.json, the cl
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -72,7 +70,7 @@ def pretrain(
     if "import" in before:
         raise PWMError(f"{out}: has an imported world model; use another --out")
     known = "pretrain" in before
-    facts = {"command": command or _command(), "seed": seed, "data": _data(store), "tasks": _tasks(store)}
+    facts = {"command": command, "seed": seed, "data": _data(store), "tasks": _tasks(store)}
     record_step(out, "pretrain", settings, parts=description(device), **facts)
     if known and done >= config.updates and weights.exists():
         print(f"World model: skipped, pre-trained before ({done:,} updates, {weights})")
@@ -123,7 +121,7 @@ def learn(
     tasks, seeds = list(dict.fromkeys(tasks or model.tasks)), list(dict.fromkeys(seeds))
     for task in tasks:  # before run.json says that they belong together
         check_sizes(model, store, task)
-    clock, command = clock or Stopwatch(out), command or _command()
+    clock = clock or Stopwatch(out)
     return [
         policy
         for some_tasks, some_seeds in fleets(tasks, seeds, fleet)
@@ -155,7 +153,7 @@ def _learn_fleet(
     config: PolicyConfig,
     seeds: list[int],
     device: torch.device,
-    command: str,
+    command: str | None,
     clock: Stopwatch,
 ) -> list[Policy]:
     """One fleet of `learn`."""
@@ -223,7 +221,3 @@ def _tasks(store: EpisodeStore, tasks: Sequence[str] | None = None) -> list[dict
     return [
         {name: getattr(store[task], name) for name in names} for task in tasks or store.tasks if task in store.tasks
     ]
-
-
-def _command() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,7 @@ def record_step(
     step: str,
     settings: Mapping[str, Any],
     *,
-    command: str,
+    command: str | None = None,
     seed: int | None = None,
     data: Mapping[str, Any] | None = None,
     tasks: Sequence[Mapping[str, Any]] | None = None,
@@ -69,14 +71,14 @@ def record_step(
     Args:
         step: "pretrain", "learn <fleet>" or "evaluate".
         settings: section -> dataclass or dict, into "config".
-        command: how to do the step again; "command" joins those of all steps.
+        command: how to do the step again, by default this program's command line; "command" joins those of all steps.
         seed, data, tasks: replace the run's own where given.
         packages: what the step uses besides the packages that are always named, for "versions".
         parts: more entries of "versions", of what is no package.
     """
     record = read_run_file(run)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    commands = record.get("commands", {}) | {step: command}
+    commands = record.get("commands", {}) | {step: command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
     given = {"seed": seed, "data": data, "tasks": tasks}
     record = {"command": "", "created": now} | record | {name: x for name, x in given.items() if x is not None}
     record |= {

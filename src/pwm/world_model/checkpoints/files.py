@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +108,7 @@ def import_checkpoint(
     with progress("Import", 4) as bar:
         checkpoint = read_checkpoint(file, tasks, bar.advance)
         settings = {"import": checkpoint.about, "model": checkpoint.model.config}
-        record_step(out, "import-model", settings, command=command or _command())
+        record_step(out, "import-model", settings, command=command)
         if checkpoint.heads:
             write_described(heads_path(out), checkpoint.heads, {"kind": _HEADS, "critics": checkpoint.about["critics"]})
         bar.advance()
@@ -165,10 +163,6 @@ def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Ex
     if "critics" in agent.stacks:
         settings["num_q"] = agent.stacks["critics"][0].weight.shape[0]
     return Exported(list(agent.stacks), settings)
-
-
-def _command() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _state_in(content: Any, where: str) -> tuple[Mapping[Any, Any], list[str]]:
