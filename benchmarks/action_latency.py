@@ -90,7 +90,7 @@ def deployed(
 
 def _reference(theirs: ReferenceModel, learner: FleetLearner, member: int, device: torch.device) -> Act:
     model = learner.model
-    actor = convert_actor(learner.saved_actor, member, learner.config, model.config).to(device)
+    actor = convert_actor(learner.averaged_actor, member, learner.config, model.config).to(device)
     row = model.index(learner.tasks[member])
     task, actions = torch.tensor([row], device=device), model.action_dims[row]
 

@@ -33,7 +33,7 @@ def convert_world_model(model: WorldModel) -> networks.WorldModel:
     Raises:
         ValueError: the model normalises observations or has a termination head; the reference knows neither.
     """
-    if bool(model.observation_shift.any()) or bool((model.observation_scale > 1).any()) or model.termination:
+    if bool(model.observation_shift.any()) or bool((model.observation_scale > 1).any()) or "termination" in model.heads:
         raise ValueError("the reference world model neither normalises observations nor learns terminations")
     like = model.embedding
     out = networks.WorldModel(model.config, model.observation_dim, model.action_mask.cpu())
@@ -43,7 +43,7 @@ def convert_world_model(model: WorldModel) -> networks.WorldModel:
     order = latent_order(model.config)
     _copy_conditioned(out.encoder, model.encoder, None, order)
     _copy_conditioned(out.dynamics, model.dynamics, order, order)
-    _copy_conditioned(out.reward, model.reward, order, None)
+    _copy_conditioned(out.reward, model.heads["reward"], order, None)
     return out.to(like.device)
 
 

@@ -1,7 +1,7 @@
 """The planner on a linear model with quadratic rewards, whose best actions are known; masks, seeds, and shapes."""
 
 from dataclasses import replace
-from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,28 +10,32 @@ from pwm.agents.planner import PlanConfig, draw, plan
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.runtime.errors import PWMError
+from pwm.world_model.bound import BoundModel
 
 GAMMA = 0.9
 A = torch.tensor([[1.0, 0.2], [-0.1, 0.9]])
 B = torch.tensor([[0.0, 0.3], [0.5, 0.0]])
 Q, R = torch.eye(2), 0.1 * torch.eye(2)
-LEARNING = PolicyConfig(gamma=GAMMA)
 DEFAULT = PlanConfig()
 KEYS = torch.tensor([5, 6])
 
 
-class Linear:
-    """z' = A z + B a with reward -(z'Qz + a'Ra), in the shape of a world model; the mask holds back one action."""
+class Linear(BoundModel):
+    """z' = A z + B a with reward -(z'Qz + a'Ra), in the shape of a world model; the mask may hold back one action."""
 
-    termination = None
-    two_hot = SimpleNamespace(decode=lambda logits, space: logits)
-    dynamics = SimpleNamespace(share=lambda: None)
+    contexts: ClassVar = {}
 
-    def step(self, latent, action, context, shared=None):
-        return latent @ A.T + (action * context.action_mask) @ B.T
+    def __init__(self, *mask):
+        self.action_mask = torch.tensor(mask).view(len(mask), 1, -1)
 
-    def reward_logits(self, latent, action, context):
-        action = action * context.action_mask
+    def share(self):
+        return None
+
+    def step(self, latent, action, shared=None):
+        return latent @ A.T + (action * self.action_mask) @ B.T
+
+    def reward(self, latent, action, space="true"):
+        action = action * self.action_mask
         return -(latent @ Q * latent).sum(-1) - (action @ R * action).sum(-1)
 
 
@@ -44,28 +48,14 @@ def riccati(b, steps=500):
     return p, k
 
 
-def context(*mask):
-    return SimpleNamespace(
-        action_mask=torch.tensor(mask).view(len(mask), 1, -1), _replace=lambda **kw: pytest.fail("masks stay")
-    )
-
-
-class Clumsy:
-    """An actor that knows nothing."""
-
-    net = SimpleNamespace(share=lambda: None)
-
-    def __call__(self, latent, noise, shared=None):
-        return torch.tanh(noise)
-
-
-clumsy = Clumsy()
+def clumsy(latent, noise):
+    """A policy that knows nothing."""
+    return torch.tanh(noise)
 
 
 def planned(latent, mask, cost, previous=None, counter=0, config=DEFAULT):
-    critic = SimpleNamespace(value=lambda z: -(z @ cost * z).sum(-1))
     noise = draw(KEYS[: len(mask)], counter, latent.shape[1], 2, config)
-    return plan(Linear(), context(*mask), clumsy, critic, latent, previous, noise, LEARNING, config)
+    return plan(Linear(*mask), clumsy, lambda z: -(z @ cost * z).sum(-1), latent, previous, noise, config, GAMMA)
 
 
 LATENT = 0.75 * torch.tensor([[[0.4, -0.3], [-0.2, 0.5], [0.1, 0.1]], [[0.6, 0.2], [0.0, -0.4], [-0.5, -0.1]]])
@@ -102,7 +92,7 @@ def test_it_beats_its_actor_and_uses_it():
         z, total = LATENT, torch.zeros(2, 3)
         for t in range(30):
             a = act(z, t)
-            total += GAMMA**t * Linear().reward_logits(z, a, context([1.0, 1.0], [1.0, 1.0]))
+            total += GAMMA**t * Linear([1.0, 1.0], [1.0, 1.0]).reward(z, a)
             z = z @ A.T + a @ B.T
         return total
 
@@ -145,13 +135,13 @@ def test_plans_are_functions_of_keys_and_counter_and_rows_do_not_mix():
 
 def test_in_a_real_world_model(model, store):
     learner = FleetLearner(model, store, ["wide", "narrow"], [0, 0], replace(PolicyConfig(), batch_size=4))
-    latent = model.encode(learner.batch().observations, learner.context)
+    latent = learner.bound.encode(learner.batch().observations)
     config = PlanConfig(samples=32, policy_samples=4, elites=8, iterations=2)
     noise = draw(KEYS, 0, 4, model.action_dim, config)
-    args = (model, learner.context, learner.actor, learner.critic, latent)
-    action, mean = plan(*args, None, noise, learner.config, config)
+    args = (learner.bound, learner.actor, learner.critic.value, latent)
+    action, mean = plan(*args, None, noise, config, 0.99)
     assert action.shape == (2, 4, 3) and not action[1, :, 1:].any() and torch.isfinite(mean).all()
-    assert action[0].abs().max() <= 1.0 and not torch.equal(plan(*args, mean, noise, learner.config, config)[0], action)
+    assert action[0].abs().max() <= 1.0 and not torch.equal(plan(*args, mean, noise, config, 0.99)[0], action)
 
 
 def test_settings_that_make_no_sense_are_named():

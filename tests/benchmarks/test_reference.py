@@ -69,8 +69,9 @@ def test_weights_in_another_order_are_another_model(model, store):
     """The converter's permutation matters: without it the comparison below would fail."""
     reference = convert_world_model(model)
     observation, tasks = torch.randn(6, 7), torch.arange(6) % 3
-    observation = observation * model.task_contexts().select(tasks).observation_scale
-    latent = model.encode(observation, model.task_contexts().select(tasks))
+    bound = model.bind(tasks)
+    observation = observation * bound.observation_scale
+    latent = bound.encode(observation)
     close(latent[:, ORDER], reference.encode(observation, tasks), 1e-5)
     assert (latent - reference.encode(observation, tasks)).abs().max() > 1e-2
 
@@ -81,16 +82,16 @@ def test_world_model_rollout(model, dtype, rtol):
     reference = convert_world_model(model)
     generator = torch.Generator().manual_seed(0)
     tasks = torch.arange(9) % 3
-    context = model.task_contexts().select(tasks)
-    observation = torch.randn(9, 7, generator=generator).to(dtype) * context.observation_scale
-    latent, theirs = model.encode(observation, context), reference.encode(observation, tasks)
+    bound = model.bind(tasks)
+    observation = torch.randn(9, 7, generator=generator).to(dtype) * bound.observation_scale
+    latent, theirs = bound.encode(observation), reference.encode(observation, tasks)
     for _ in range(5):
         action = torch.rand(9, 3, generator=generator).to(dtype) * 2 - 1  # padded entries are not zero
-        logits, expected = model.reward_logits(latent, action, context), reference.reward_logits(theirs, action, tasks)
+        logits, expected = bound.reward_logits(latent, action), reference.reward_logits(theirs, action, tasks)
         close(logits, expected, rtol)
         for space in ("symlog", "true"):
             close(model.two_hot.decode(logits, space), reference.decode_reward(expected, space), 10 * rtol)
-        latent, theirs = model.step(latent, action, context), reference.next(theirs, action, tasks)
+        latent, theirs = bound.step(latent, action), reference.next(theirs, action, tasks)
         close(latent[:, ORDER], theirs, rtol)
 
 
@@ -102,7 +103,7 @@ def test_actor_loss_targets_and_gradients(pair, dtype, rtol, space):
     batch = learner.batch()
     batch = PolicyBatch(batch.observations.to(dtype), batch.noise.to(dtype))
     scale = torch.ones(3, dtype=dtype)
-    terms = actor_loss(learner.actor, learner.critic, learner.model, learner.context, batch, scale, config)
+    terms = actor_loss(learner.actor, learner.critic, learner.bound, batch, scale, config)
     terms.loss.sum().backward()
 
     returns, latents, rewards, values = reference.imagine(batch.observations[MEMBER], batch.noise[:, MEMBER])
@@ -193,9 +194,7 @@ def test_bfloat16_gradients_point_the_same_way(pair, model, store):
     """Low precision changes numbers, and little: losses within a per cent, gradients with a cosine above 0.999."""
     learner, reference = pair(config=replace(POLICY, precision="bfloat16"))
     batch = learner.batch()
-    terms = actor_loss(
-        learner.actor, learner.critic, learner.model, learner.context, batch, torch.ones(3), learner.config
-    )
+    terms = actor_loss(learner.actor, learner.critic, learner.bound, batch, torch.ones(3), learner.config)
     targets = critic_targets(learner.critic, terms.rollout, learner.config)[:, MEMBER]
     latents = terms.rollout.latents[:-1].detach()
     terms.loss.sum().backward()

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from pwm.data.states import COARSE, StartSource, rank_weights
+from pwm.data.states import COARSE, StateSource, rank_weights
 from pwm.data.store import EpisodeStore, TaskEpisodes, open_store
 from pwm.data.writer import StoreWriter
 from pwm.runtime import random
@@ -37,7 +37,7 @@ def grid(members, count=600):
 
 
 def test_members_draw_uniformly_from_their_own_task(store):
-    observations, actions = StartSource(store, ["wide", "narrow", "wide"]).gather(grid(3))
+    observations, actions = StateSource(store, ["wide", "narrow", "wide"]).gather(grid(3))
     states = [2000, 2001, 2002, 2003, 2100, 2101], [*range(1000, 1005), 1100, *range(1200, 1203)]
     for row, expected in enumerate(states):
         values, counts = np.unique(observations[row, :, 0].numpy(), return_counts=True)
@@ -49,21 +49,21 @@ def test_members_draw_uniformly_from_their_own_task(store):
 
 
 def test_ends_of_the_unit_interval_and_padding(store):
-    observations, actions = StartSource(store, ["narrow"], widths=(7, 5)).gather(torch.tensor([[0.0, 1.0]]))
+    observations, actions = StateSource(store, ["narrow"], widths=(7, 5)).gather(torch.tensor([[0.0, 1.0]]))
     assert observations[0, :, 0].tolist() == [1000, 1202]
     assert observations.shape == (1, 2, 7) and actions.shape == (1, 2, 5)
 
 
 def test_weighted_episodes_and_errors(store):
-    source = StartSource(store, ["narrow"], weights={"narrow": np.array([0.0, 4.0, 2.0])})
+    source = StateSource(store, ["narrow"], weights={"narrow": np.array([0.0, 4.0, 2.0])})
     observations, _ = source.gather(grid(1, 1000))
     values, counts = np.unique(observations[0, :, 0].numpy(), return_counts=True)
     assert values.tolist() == [1100, 1200, 1201, 1202] and counts.tolist() == [400, 200, 200, 200]
     for wrong in (np.zeros(2), np.array([2.0, -1.0]), np.array([1.0, np.inf])):
         with pytest.raises(PWMError, match="weights"):
-            StartSource(store, ["wide"], weights={"wide": wrong})
+            StateSource(store, ["wide"], weights={"wide": wrong})
     with pytest.raises(PWMError, match="other"):
-        StartSource(store, ["other"])
+        StateSource(store, ["other"])
 
 
 def test_rank_weights_prefer_high_returns(store):
@@ -82,7 +82,7 @@ def test_equal_returns_weigh_the_same(store, monkeypatch):
 
 def test_a_share_of_the_batch_comes_from_the_beginnings(store):
     only = {"narrow": np.array([1.0, 0.0, 0.0])}
-    source = StartSource(store, ["narrow"], weights=only, early=0.5)
+    source = StateSource(store, ["narrow"], weights=only, early=0.5)
     observations, _ = source.gather(torch.rand(1, 2000, generator=torch.Generator().manual_seed(0)))
     steps = observations[0, :, 0].numpy() - 1000
     assert (steps[:1000] == 0).all()  # the first tenth of five steps
@@ -90,7 +90,7 @@ def test_a_share_of_the_batch_comes_from_the_beginnings(store):
 
 
 def test_states_are_the_observations_of_gather(store):
-    source = StartSource(store, ["wide", "narrow", "wide"], early=0.25)
+    source = StateSource(store, ["wide", "narrow", "wide"], early=0.25)
     assert torch.equal(source.states(grid(3)), source.gather(grid(3))[0])
 
 
@@ -106,7 +106,7 @@ def large_store(transitions):
 
 def test_every_transition_of_a_large_store_can_be_drawn():
     """With 2^23 numbers for 2^25 transitions, three of four could never be."""
-    source, keys = StartSource(large_store(1 << 25), ["t"]), torch.tensor([random.key_of(0, "t")])
+    source, keys = StateSource(large_store(1 << 25), ["t"]), torch.tensor([random.key_of(0, "t")])
     rows = source._rows(source.draw(keys, 0, 40_000))["t"][0][0]
     counts = np.bincount(rows % 4, minlength=4)
     assert np.abs(counts - 10_000).max() < 5 * (40_000 * 0.25 * 0.75) ** 0.5
@@ -117,6 +117,6 @@ def test_every_transition_of_a_large_store_can_be_drawn():
 def test_small_stores_get_the_numbers_that_they_always_got(store):
     keys = torch.tensor([1, 2])
     for transitions, coarse in ((COARSE, True), (COARSE + 1, False)):
-        drawn = StartSource(large_store(transitions), ["t", "t"]).draw(keys, 5, 100)
+        drawn = StateSource(large_store(transitions), ["t", "t"]).draw(keys, 5, 100)
         assert torch.equal(drawn.float(), random.uniform(keys, 5, (100,))) == coarse
         assert (drawn.dtype == torch.float32) == coarse

@@ -21,8 +21,7 @@ def test_initialisation():
     assert 0.015 < model.embedding.abs().max() <= 0.02 and model.embedding.min() < 0
     assert make(embedding_init=0.5).embedding.abs().max() > 0.3
     assert not any(linear.bias.any() for linear in model.encoder.linears)
-    context = model.task_contexts().select(torch.tensor([0]))
-    rewards = model.two_hot.decode(model.reward_logits(torch.rand(1, 32), torch.rand(1, 3), context))
+    rewards = model.bind(torch.tensor([0])).reward(torch.rand(1, 32), torch.rand(1, 3))
     torch.testing.assert_close(rewards, torch.zeros(1), atol=1e-5, rtol=0)
 
 
@@ -50,18 +49,17 @@ def test_embedding_norm_is_bounded():
 
 def test_frozen_model_passes_gradients_but_takes_none():
     model = make().freeze()
-    context = model.task_contexts().select(torch.tensor([1, 1]))
+    bound = model.bind(torch.tensor([1, 1]))
     action = torch.zeros(2, 3, requires_grad=True)
-    z = model.encode(torch.randn(2, 4), context)
-    model.step(z, action, context).square().sum().backward()
+    z = bound.encode(torch.randn(2, 4))
+    bound.step(z, action).square().sum().backward()
     assert action.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_latent_is_made_of_simplices():
     model = make()
-    context = model.task_contexts().select(torch.tensor([0]))
-    z = model.encode(torch.randn(1, 4), context)
+    z = model.bind(torch.tensor([0])).encode(torch.randn(1, 4))
     torch.testing.assert_close(z.view(8, 4).sum(0), torch.ones(4))
 
 
@@ -83,7 +81,7 @@ def test_errors_name_the_cure():
     with pytest.raises(PWMError, match="choose one of"):
         world_model_size("7")
     with pytest.raises(PWMError, match="termination head"):
-        make().termination_logit(torch.rand(1, 32), make().task_contexts())
+        make().bind(["a"]).termination_logit(torch.rand(1, 1, 32))
 
 
 def test_a_batch_of_many_rows_has_one_gradient_on_several_threads():
@@ -98,7 +96,7 @@ def test_a_batch_of_many_rows_has_one_gradient_on_several_threads():
         found = []
         for _ in range(6):
             model.zero_grad()
-            (model.task_contexts().select(rows).dynamics * weights).sum().backward()
+            (model.bind(rows).contexts["dynamics"] * weights).sum().backward()
             found.append(model.embedding.grad.clone())
     finally:
         torch.set_num_threads(before)

@@ -28,9 +28,9 @@ def model(specs):
 
 def outputs(model, observations, actions):
     """Latent, next latent and reward logits, one row per task."""
-    context = model.task_contexts()
-    latent = model.encode(observations, context)
-    return latent, model.step(latent, actions, context), model.reward_logits(latent, actions, context)
+    bound = model.bind(torch.arange(len(model.tasks)))
+    latent = bound.encode(observations)
+    return latent, bound.step(latent, actions), bound.reward_logits(latent, actions)
 
 
 def inputs(model):

@@ -8,19 +8,17 @@ model foretells and the critics' value of where it ends, and weigh the best by h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pwm.agents.pwm.actor import FleetActor
-from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.critic import FleetCritic
 from pwm.learning.returns import discounted_return
 from pwm.runtime import random
 from pwm.runtime.config import require
-from pwm.world_model.model import TaskContext, WorldModel
+from pwm.world_model.bound import BoundModel
 
 
 @dataclass(frozen=True)
@@ -72,37 +70,46 @@ def draw(keys: Tensor, counter: int, rows: int, action_dim: int, config: PlanCon
     return PlanNoise(policy, samples.reshape(shape).movedim(0, 2))
 
 
+Act = Callable[[Tensor, Tensor], Tensor]
+"""Latents [members, n, latent_dim] and standard normal noise [members, n, action_dim] to actions."""
+Value = Callable[[Tensor], Tensor]
+"""Latents [members, n, latent_dim] to their values [members, n]."""
+
+
 @torch.no_grad()
 def plan(
-    model: WorldModel,
-    context: TaskContext,
-    actor: FleetActor,
-    critic: FleetCritic,
+    model: BoundModel,
+    act: Act,
+    value: Value,
     latent: Tensor,
     previous: Tensor | None,
     noise: PlanNoise,
-    learning: PolicyConfig,
     config: PlanConfig,
+    gamma: float,
+    reward_space: str = "true",
+    bootstrap_exponent: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """One plan per row: a pure function of its arguments.
 
     Args:
-        model: a frozen world model.
-        context: task context with leading axes [members, 1].
-        actor, critic: a fleet's.
+        model: a frozen world model, bound to the members' tasks.
+        act: what the policy does, for the sequences that are its own.
+        value: what comes after the last step of a plan.
         latent: [members, rows, latent_dim].
         previous: the mean that the step before returned, or None in the first step of an episode.
         noise: see `draw`.
-        learning: how the critics were trained: discount and space of the rewards.
         config: settings.
+        gamma, reward_space, bootstrap_exponent: the discounted sum that `value` has learned, see `discounted_return`
+            and `TwoHot.decode`.
 
     Returns:
         the action to take, [members, rows, action_dim] in [-1, 1], zero where masked; and the mean of the plan
         [H, members, rows, action_dim], for the next step.
     """
     members, rows, _ = latent.shape
-    mask = context.action_mask.unsqueeze(2)  # [members, 1, 1, action_dim]
-    own = _policy_actions(model, context, actor, latent, noise.policy) * mask
+    mask = model.action_mask.unsqueeze(2)  # [members, 1, 1, action_dim]
+    own = _policy_actions(model, act, latent, noise.policy) * mask
+    start = _repeat(latent, config.samples)
     shape = (config.horizon, members, rows, mask.shape[-1])
     mean = latent.new_zeros(shape)
     if previous is not None:
@@ -111,8 +118,11 @@ def plan(
     for eps in noise.samples:
         drawn = torch.addcmul(mean.unsqueeze(3), std.unsqueeze(3), eps).clamp(-1.0, 1.0) * mask
         candidates = torch.cat((own, drawn), dim=3)
-        values = _values(model, context, critic, latent, candidates, learning)
-        best, which = values.topk(config.elites, dim=-1)  # [members, rows, elites]
+        flat = candidates.flatten(2, 3)
+        z = torch.stack(model.rollout(start, flat))
+        rewards, continues = model.reward(z[:-1], flat, reward_space), model.continues(z[1:])
+        values = discounted_return(rewards, value(z[-1]), gamma, continues, bootstrap_exponent)
+        best, which = values.view(members, rows, -1).topk(config.elites, dim=-1)
         index = which.unsqueeze(-1).expand(config.horizon, -1, -1, -1, mask.shape[-1])
         elites = candidates.gather(3, index)
         weight = torch.softmax(config.temperature * best, dim=-1).unsqueeze(-1)
@@ -122,42 +132,16 @@ def plan(
     return mean[0], mean
 
 
-def _policy_actions(
-    model: WorldModel, context: TaskContext, actor: FleetActor, latent: Tensor, noise: Tensor
-) -> Tensor:
-    """Actions [H, members, rows, samples, action_dim] of the actor, imagined from every row."""
+def _policy_actions(model: BoundModel, act: Act, latent: Tensor, noise: Tensor) -> Tensor:
+    """Actions [H, members, rows, samples, action_dim] of the policy, imagined from every row."""
     horizon, members, rows, samples, width = noise.shape
     if samples == 0:
         return noise
     z, actions = _repeat(latent, samples), []
     for eps in noise.reshape(horizon, members, rows * samples, width):
-        actions.append(actor(z, eps))
-        z = model.step(z, actions[-1], context)
+        actions.append(act(z, eps))
+        z = model.step(z, actions[-1])
     return torch.stack(actions).view(horizon, members, rows, samples, width)
-
-
-def _values(
-    model: WorldModel,
-    context: TaskContext,
-    critic: FleetCritic,
-    latent: Tensor,
-    actions: Tensor,
-    learning: PolicyConfig,
-) -> Tensor:
-    """Discounted rewards of sequences [H, members, rows, samples, action_dim], bootstrap included: [members, rows,
-    samples]."""
-    horizon, members, rows, samples, width = actions.shape
-    latents = [_repeat(latent, samples)]
-    flat = actions.reshape(horizon, members, rows * samples, width)
-    for action in flat:
-        latents.append(model.step(latents[-1], action, context))
-    z = torch.stack(latents)
-    rewards = model.two_hot.decode(model.reward_logits(z[:-1], flat, context), learning.reward_space)
-    continues = None
-    if model.termination is not None:
-        continues = (model.termination_logit(z[1:], context) <= 0.0).to(rewards.dtype)
-    total = discounted_return(rewards, critic.value(z[-1]), learning.gamma, continues, learning.bootstrap_exponent)
-    return total.view(members, rows, samples)
 
 
 def _repeat(latent: Tensor, samples: int) -> Tensor:

@@ -17,7 +17,7 @@ COARSE = 1 << 20
 """Transitions of a task up to which 2^23 different numbers reach all of them, each about equally often."""
 
 
-class StartSource:
+class StateSource:
     """Gathers states from a store, reading only the rows that it returns.
 
     Every transition's first state can be drawn; the last state of an episode, in which nothing was done, cannot.

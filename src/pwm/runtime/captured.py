@@ -46,8 +46,8 @@ class CapturedStep:
             return self.step(kind, *tensors)
         key = (kind, *(None if x is None else (tuple(x.shape), x.dtype) for x in tensors))
         if key != self._kind:
-            self._kind, self._calls = key, 0
-            self._graph, self._outputs = None, {}  # frees its memory before the next one takes any
+            self.forget()
+            self._kind = key
             self._inputs = [None if x is None else torch.empty_like(x) for x in tensors]
         for place, x in zip(self._inputs, tensors, strict=True):
             if place is not None and x is not None:
@@ -63,6 +63,11 @@ class CapturedStep:
                 self._outputs = self.step(kind, *self._inputs)
         self._graph.replay()
         return self._outputs
+
+    def forget(self) -> None:
+        """Drop the recording, which frees its memory: the next calls run as they are, and one is recorded anew."""
+        self._kind, self._calls = None, 0
+        self._graph, self._outputs = None, {}
 
     def _aside(self, kind: Hashable) -> Outputs:
         """One call on a side stream, as recording wants its warm-up."""

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pwm.data.sampler import SliceBatch
+from pwm.world_model.bound import BoundModel
 from pwm.world_model.config import PretrainConfig
-from pwm.world_model.model import TaskContext, WorldModel
+from pwm.world_model.model import WorldModel
 
 
 def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -27,15 +28,15 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
         the scalar loss, and its parts (detached): `latent_loss`, `reward_loss`, optionally `termination_loss`.
     """
     horizon = batch.actions.shape[0]
-    context = model.task_contexts().select(batch.tasks)
+    bound = model.bind(batch.tasks)
     with torch.no_grad():
-        targets = model.encode(batch.observations[1:], context)
-    latent = model.encode(batch.observations[0], context)
+        targets = bound.encode(batch.observations[1:])
+    latent = bound.encode(batch.observations[0])
     recompute = config.recompute_steps > 0 and torch.is_grad_enabled()
     steps = config.recompute_steps if recompute else horizon
     blocks = []
     for now in (slice(t, t + steps) for t in range(0, horizon, steps)):
-        given = (model, context, latent, batch.actions[now], targets[now], batch.rewards[now], batch.terminations[now])
+        given = (bound, latent, batch.actions[now], targets[now], batch.rewards[now], batch.terminations[now])
         if recompute:
             latent, errors = checkpoint(_block, *given, use_reentrant=False, preserve_rng_state=False)
         else:
@@ -46,7 +47,7 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
     latent_loss, reward_loss = (weights @ torch.cat(part) for part in list(zip(*blocks, strict=True))[:2])
     loss = config.latent_weight * latent_loss + config.reward_weight * reward_loss
     parts = {"latent_loss": latent_loss.detach(), "reward_loss": reward_loss.detach()}
-    if model.termination is not None:
+    if bound.terminates:
         termination_loss = weights @ torch.cat([errors.termination for errors in blocks])
         loss = loss + config.termination_weight * termination_loss
         parts["termination_loss"] = termination_loss.detach()
@@ -62,8 +63,7 @@ class _Errors(NamedTuple):
 
 
 def _block(
-    model: WorldModel,
-    context: TaskContext,
+    bound: BoundModel,
     latent: Tensor,
     actions: Tensor,
     targets: Tensor,
@@ -71,16 +71,14 @@ def _block(
     terminations: Tensor,
 ) -> tuple[Tensor, _Errors]:
     """Some steps of the rollout: the latent after them, and the errors on the way."""
-    latents, shared = [latent], model.dynamics.share()
-    for action in actions:
-        latents.append(model.step(latents[-1], action, context, shared))
+    latents = bound.rollout(latent, actions)
     rolled = torch.stack(latents)
     latent_error = F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))
-    logits = model.reward_logits(rolled[:-1], actions, context)
-    reward_error = model.two_hot.cross_entropy(logits, rewards).mean(dim=1)
+    logits = bound.reward_logits(rolled[:-1], actions)
+    reward_error = bound.model.two_hot.cross_entropy(logits, rewards).mean(dim=1)
     termination_error = None
-    if model.termination is not None:
-        ended = model.termination_logit(rolled[1:], context)
+    if bound.terminates:
+        ended = bound.termination_logit(rolled[1:])
         bce = F.binary_cross_entropy_with_logits(ended, terminations.to(ended.dtype), reduction="none")
         termination_error = bce.mean(dim=1)
     return latents[-1], _Errors(latent_error, reward_error, termination_error)

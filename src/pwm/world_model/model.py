@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pwm.nn.mlp import ConditionedMLP, init_truncated_normal
-from pwm.nn.products import SharedWeights
 from pwm.nn.two_hot import TwoHot
 from pwm.runtime.errors import PWMError
+from pwm.world_model.bound import BoundModel
 from pwm.world_model.config import WorldModelConfig
 
 
-class TaskContext(NamedTuple):
-    """What the networks need to know of the task of each row; constant along a rollout."""
-
-    encoder: Tensor
-    """[..., encoder_units[0]]"""
-    dynamics: Tensor
-    """[..., units[0]]"""
-    reward: Tensor
-    """[..., units[0]]"""
-    termination: Tensor | None
-    """[..., units[0]], episodic models only"""
-    observation_scale: Tensor
-    """[..., observation_dim], what observations are multiplied by; 0 for padding"""
-    observation_shift: Tensor
-    """[..., observation_dim], what is then subtracted; 0 for padding"""
-    action_mask: Tensor
-    """[..., action_dim], 1 for real entries and 0 for padding"""
-
-    def select(self, rows: Tensor) -> TaskContext:
-        """The context of the given rows (int64) of a context with one leading axis."""
-        # The gradient of x[rows] is added up in any order on several threads; that of index_select in one.
-        return TaskContext(*(None if x is None else x.index_select(0, rows) for x in self))
-
-    def unsqueeze(self, dim: int) -> TaskContext:
-        """Every part with one more axis of length 1, for broadcasting."""
-        return TaskContext(*(None if x is None else x.unsqueeze(dim) for x in self))
-
-
 class WorldModel(nn.Module):
-    """z = E(s, e), z' = F(z, a, e), reward logits = R(z, a, e), for a fixed list of tasks.
+    """The networks of E(s, e), F(z, a, e) and heads such as R(z, a, e), for a fixed list of tasks.
 
-    Padded observation entries and masked action entries are multiplied by zero inside, whatever the caller passes.
+    `bind` says which task each row of a batch has; what it returns encodes, steps and foretells.
 
     Args:
         config: layer widths and reward bins.
@@ -79,8 +50,10 @@ class WorldModel(nn.Module):
         self.embedding = nn.Parameter(torch.zeros(len(self.tasks), e))
         self.encoder = ConditionedMLP(self.observation_dim, e, config.encoder_units, z, v)
         self.dynamics = ConditionedMLP(z + a, e, config.units, z, v)
-        self.reward = ConditionedMLP(z + a, e, config.units, config.bins)
-        self.termination = ConditionedMLP(z, e, config.units, 1) if config.episodic else None
+        self._heads: list[str] = []
+        self.add_head("reward", ConditionedMLP(z + a, e, config.units, config.bins))
+        if config.episodic:
+            self.add_head("termination", ConditionedMLP(z, e, config.units, 1))
         self.register_buffer("observation_scale", _mask(observation_dims))
         self.register_buffer("observation_shift", torch.zeros(len(self.tasks), self.observation_dim))
         self.register_buffer("action_mask", _mask(action_dims), persistent=False)
@@ -94,7 +67,7 @@ class WorldModel(nn.Module):
         self.embedding.uniform_(-width, width, generator=generator)
         if self.config.bias_init:
             self.encoder.linears[0].bias.normal_(0.0, self.config.bias_init, generator=generator)
-        self.reward.linears[-1].weight.zero_()
+        self.heads["reward"].linears[-1].weight.zero_()
 
     @torch.no_grad()
     def normalise_observations(self, task: str, mean: Tensor, std: Tensor) -> None:
@@ -109,41 +82,47 @@ class WorldModel(nn.Module):
             raise PWMError(f"task {task}: this world model knows {', '.join(self.tasks)}")
         return self.tasks.index(task)
 
-    def task_contexts(self) -> TaskContext:
-        """The context of every task, leading axis [tasks]."""
-        e = self.embedding
-        return TaskContext(
-            self.encoder.context(e),
-            self.dynamics.context(e),
-            self.reward.context(e),
-            self.termination.context(e) if self.termination is not None else None,
-            self.observation_scale,
-            self.observation_shift,
-            self.action_mask,
-        )
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        """The networks that read latents, by name: "reward", "termination" in episodic models, and what was added."""
+        return {name: self.get_submodule(name) for name in self._heads}
 
-    def encode(self, observation: Tensor, context: TaskContext) -> Tensor:
-        """Observations [..., observation_dim] to latents [..., latent_dim]."""
-        scaled = torch.addcmul(-context.observation_shift, observation, context.observation_scale)
-        return self.encoder(scaled, context.encoder)
+    def add_head(self, name: str, network: nn.Module) -> None:
+        """Add a network of latents, or of latents and actions, which `BoundModel.head(name, ...)` then calls.
 
-    def step(self, latent: Tensor, action: Tensor, context: TaskContext, shared: SharedWeights | None = None) -> Tensor:
-        """Latents [..., latent_dim] and actions [..., action_dim] to the next latents.
+        Its tensors are called `name.*` in `state_dict`. The description in a world model's file knows the first two
+        heads alone: whoever loads a file with another one adds that head first.
 
         Args:
-            shared: `dynamics.share()`, made once for all steps of a rollout.
+            name: one that the model has no attribute of.
+            network: a `ConditionedMLP`, or another module with its `context(embedding)` and `forward(x, context)`.
+
+        Raises:
+            PWMError: the name is taken.
         """
-        return self.dynamics(torch.cat((latent, action * context.action_mask), dim=-1), context.dynamics, shared)
+        if hasattr(self, name):
+            raise PWMError(f"head {name}: the world model has an attribute of this name; choose another")
+        self.add_module(name, network.to(self.embedding))
+        self._heads.append(name)
 
-    def reward_logits(self, latent: Tensor, action: Tensor, context: TaskContext) -> Tensor:
-        """Logits [..., bins] of the reward that an action earns in a latent state."""
-        return self.reward(torch.cat((latent, action * context.action_mask), dim=-1), context.reward)
+    def networks(self) -> dict[str, nn.Module]:
+        """All networks by name, in the order of their parameters."""
+        return {"encoder": self.encoder, "dynamics": self.dynamics, **self.heads}
 
-    def termination_logit(self, latent: Tensor, context: TaskContext) -> Tensor:
-        """Logit [...] of "the episode has ended" in the latent just entered (episodic models only)."""
-        if self.termination is None or context.termination is None:
-            raise PWMError("this world model has no termination head; train it with episodic=True")
-        return self.termination(latent, context.termination).squeeze(-1)
+    def task_contexts(self) -> dict[str, Tensor]:
+        """Name of a network -> its first layer's share of every task [tasks, hidden[0]]."""
+        return {name: network.context(self.embedding) for name, network in self.networks().items()}
+
+    def bind(self, tasks: Sequence[str] | Tensor) -> BoundModel:
+        """The model for rows whose tasks are fixed; see there how long it stays valid.
+
+        Args:
+            tasks: the task ids of a fleet's members, which may repeat, for inputs [members, batch, ...]; or the rows of
+                the tasks in the embedding, int64 of any shape, for inputs with these leading axes.
+        """
+        if not isinstance(tasks, Tensor):
+            tasks = torch.tensor([[self.index(task)] for task in tasks], device=self.embedding.device)
+        return BoundModel(self, tasks)
 
     @torch.no_grad()
     def project_embedding(self) -> None:

@@ -189,11 +189,9 @@ def reward_correlation(model: WorldModel, batch: SliceBatch) -> dict[str, float]
 
     Values are named `foresight/<task>`; a task whose last rewards are all the same is left out.
     """
-    context = model.task_contexts().select(batch.tasks)
-    latent = model.encode(batch.observations[0], context)
-    for action in batch.actions[:-1]:
-        latent = model.step(latent, action, context)
-    foretold = model.two_hot.decode(model.reward_logits(latent, batch.actions[-1], context))
+    bound = model.bind(batch.tasks)
+    latent = bound.rollout(bound.encode(batch.observations[0]), batch.actions[:-1])[-1]
+    foretold = bound.reward(latent, batch.actions[-1])
     values = {}
     for row, task in enumerate(model.tasks):
         pair = torch.stack((foretold, batch.rewards[-1]))[:, batch.tasks == row]

@@ -27,66 +27,66 @@ def scene(episodic):
         if name.endswith("weight") and parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[1] ** 0.5)
     model.freeze()
-    context = model.task_contexts().select(torch.tensor([0, 1])).unsqueeze(1)
+    bound = model.bind(["a", "b"])
     actor = FleetActor(32, 3, CONFIG, [1, 2])
     batch = PolicyBatch(torch.randn(2, BATCH, 4), torch.randn(HORIZON, 2, BATCH, 3))
     if episodic:
-        z = imagine(model, context, actor, model.encode(batch.observations, context), batch.noise, "symlog").latents[1:]
-        model.termination.linears[-1].bias.data -= model.termination_logit(z, context).quantile(0.8)
-        context = model.task_contexts().select(torch.tensor([0, 1])).unsqueeze(1)
-    return model, context, actor, batch
+        z = imagine(bound, actor, bound.encode(batch.observations), batch.noise, "symlog").latents[1:]
+        model.termination.linears[-1].bias.data -= bound.termination_logit(z).quantile(0.8)
+        bound.refresh()
+    return bound, actor, batch
 
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_rollout_step_by_step(masked):
-    model, context, actor, batch = scene(episodic=True)
-    start = model.encode(batch.observations, context)
-    rollout = imagine(model, context, actor, start, batch.noise, "symlog", mask_actions=masked)
+    bound, actor, batch = scene(episodic=True)
+    start = bound.encode(batch.observations)
+    rollout = imagine(bound, actor, start, batch.noise, "symlog", mask_actions=masked)
     z = start
-    free = context._replace(action_mask=torch.ones(2, 1, 3))
+    free = bound.unmasked()
     for h, eps in enumerate(batch.noise):
         assert torch.equal(rollout.latents[h], z)
         action = actor(z, eps)
         if masked:
             action = action * torch.tensor([[[1.0, 1.0, 1.0]], [[1.0, 0.0, 0.0]]])
-        reward = model.two_hot.decode(model.reward_logits(z, action, free), "symlog")
+        reward = free.reward(z, action, "symlog")
         torch.testing.assert_close(rollout.rewards[h], reward, rtol=1e-4, atol=1e-5)
-        z = model.step(z, action, free)
-        ended = torch.sigmoid(model.termination_logit(z, context)) > 0.5
+        z = free.step(z, action)
+        ended = torch.sigmoid(bound.termination_logit(z)) > 0.5
         assert torch.equal(rollout.continues[h], 1.0 - ended.float())
     torch.testing.assert_close(rollout.latents[HORIZON], z)
     assert 0.05 < 1.0 - float(rollout.continues.mean()) < 0.6
 
 
 def test_a_model_without_a_termination_head_never_ends():
-    model, context, actor, batch = scene(episodic=False)
-    assert imagine(model, context, actor, model.encode(batch.observations, context), batch.noise, "symlog")[3] is None
+    bound, actor, batch = scene(episodic=False)
+    assert imagine(bound, actor, bound.encode(batch.observations), batch.noise, "symlog")[3] is None
 
 
 def test_reward_spaces_differ_by_symexp():
-    model, context, actor, batch = scene(episodic=False)
-    start = model.encode(batch.observations, context)
-    symlog, true = (imagine(model, context, actor, start, batch.noise, s).rewards for s in ("symlog", "true"))
+    bound, actor, batch = scene(episodic=False)
+    start = bound.encode(batch.observations)
+    symlog, true = (imagine(bound, actor, start, batch.noise, s).rewards for s in ("symlog", "true"))
     torch.testing.assert_close(true, symexp(symlog))
     assert (symlog - true).abs().max() > 0.1
 
 
 def test_gradient_stops_at_the_actors_input_only_when_asked():
-    model, context, actor, batch = scene(episodic=False)
-    start = model.encode(batch.observations, context).requires_grad_(True)
+    bound, actor, batch = scene(episodic=False)
+    start = bound.encode(batch.observations).requires_grad_(True)
     seen = []
     actor.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].requires_grad))
     for detach in (True, False):
-        imagine(model, context, actor, start, batch.noise, "symlog", detach_actor_input=detach)
+        imagine(bound, actor, start, batch.noise, "symlog", detach_actor_input=detach)
     assert seen == [False] * HORIZON + [True] * HORIZON
 
 
 def test_predicted_terminations_cut_returns_and_targets():
-    model, context, actor, batch = scene(episodic=True)
+    bound, actor, batch = scene(episodic=True)
     critic = FleetCritic(32, CONFIG, [3, 4])
     for bias in critic.net.biases[-1]:
         bias.data.fill_(5.0)
-    terms = actor_loss(actor, critic, model, context, batch, torch.ones(2), CONFIG)
+    terms = actor_loss(actor, critic, bound, batch, torch.ones(2), CONFIG)
     rollout = terms.rollout
     last = critic.value(rollout.latents[-1])
     torch.testing.assert_close(terms.returns, discounted_return(rollout.rewards, last, 0.9, rollout.continues))
@@ -100,18 +100,18 @@ def test_predicted_terminations_cut_returns_and_targets():
 
 
 def test_settings_reach_the_returns():
-    model, context, actor, batch = scene(episodic=False)
+    bound, actor, batch = scene(episodic=False)
     critic = FleetCritic(32, CONFIG, [3, 4])
     for bias in critic.net.biases[-1]:
         bias.data.fill_(5.0)
 
     def returns(**changes):
-        return actor_loss(actor, critic, model, context, batch, torch.ones(2), replace(CONFIG, **changes)).returns
+        return actor_loss(actor, critic, bound, batch, torch.ones(2), replace(CONFIG, **changes)).returns
 
-    rollout = imagine(model, context, actor, model.encode(batch.observations, context), batch.noise, "symlog")
+    rollout = imagine(bound, actor, bound.encode(batch.observations), batch.noise, "symlog")
     last = critic.value(rollout.latents[-1])
     torch.testing.assert_close(returns() - returns(bootstrap_exponent=1), 0.9**HORIZON * (1 - 0.9) * last)
-    true = imagine(model, context, actor, rollout.latents[0], batch.noise, "true")
+    true = imagine(bound, actor, rollout.latents[0], batch.noise, "true")
     torch.testing.assert_close(returns(reward_space="true"), discounted_return(true.rewards, last, 0.9))
     one_step = critic_targets(critic, rollout, replace(CONFIG, td_lambda=0.0))
     following = torch.stack([critic.value(z) for z in rollout.latents[1:]])

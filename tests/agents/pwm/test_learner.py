@@ -36,7 +36,7 @@ def fleet(model, store, members, config=CONFIG):
 
 def state(learner, member=None):
     rows = {}
-    for name in ("actor", "critic", "saved_actor", "target_critic"):
+    for name in ("actor", "critic", "averaged_actor", "target_critic"):
         for key, value in getattr(learner, name).state_dict().items():
             value = value.view(learner.members, -1, *value.shape[1:])
             rows[f"{name}.{key}"] = value if member is None else value[member]
@@ -122,12 +122,12 @@ def test_policy_file_round_trip_and_act(model, store, tmp_path):
     learner = fleet(model, store, [("wide", 0), ("narrow", 2)], replace(CONFIG, actor_output_gain=1.0))
     for _ in range(3):
         learner.update()
-    assert not torch.allclose(learner.saved_actor.net.weights[0], learner.actor.net.weights[0], rtol=0, atol=1e-5)
+    assert not torch.allclose(learner.averaged_actor.net.weights[0], learner.actor.net.weights[0], rtol=0, atol=1e-5)
     policies = export_policies(learner)
     observations = torch.randn(2, 6, 5)
     observations[1, :, 2:] = 0.0
-    latent = model.encode(observations, learner.context)
-    expected = (learner.saved_actor.mean(latent) * learner.context.action_mask).numpy()
+    latent = learner.bound.encode(observations)
+    expected = (learner.averaged_actor.mean(latent) * learner.bound.action_mask).numpy()
     np.testing.assert_allclose(act_together(policies)(observations.numpy()), expected, atol=1e-5)
     policies[1].save(tmp_path / "policy")
     loaded = load_policy(tmp_path / "policy")

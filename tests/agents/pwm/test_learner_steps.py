@@ -53,9 +53,7 @@ class Alone:
 
     def __init__(self, model, task, seed, config):
         self.model, self.name, self.config, self.done, self.returns = model, (seed, task), config, 0, []
-        row = torch.tensor([model.index(task)])
-        self.context = model.task_contexts().select(row).unsqueeze(1)
-        self.width = model.action_dims[row.item()]
+        self.bound, self.width = model.bind([task]), model.action_dims[model.index(task)]
         z = model.config.latent_dim
         self.actor, self.saved = (FleetActor(z, model.action_dim, config, [key_of(seed, task, "actor")]) for _ in "12")
         self.critic, self.target = (FleetCritic(z, config, [key_of(seed, task, "critic")]) for _ in "12")
@@ -70,28 +68,28 @@ class Alone:
         adam.step()
 
     def update(self, observations, noise, good_observations, good_actions):
-        c, model = self.config, self.model
-        z, r, go = [model.encode(observations[None], self.context)], [], []
+        c, bound = self.config, self.bound
+        z, r, go = [bound.encode(observations[None])], [], []
         for eps in noise:
             action = self.actor(z[-1].detach(), eps[None])
-            r.append(model.two_hot.decode(model.reward_logits(z[-1], action, self.context), "symlog"))
-            z.append(model.step(z[-1], action, self.context))
-            ended = model.termination is not None and model.termination_logit(z[-1], self.context) > 0
+            r.append(bound.reward(z[-1], action, "symlog"))
+            z.append(bound.step(z[-1], action))
+            ended = bound.terminates and bound.termination_logit(z[-1]) > 0
             go.append(torch.ones_like(r[-1]) * ~torch.as_tensor(ended))
         lives = [torch.ones_like(r[0])]  # 1 until the episode has ended
         for still in go:
             lives.append(lives[-1] * still)
         total = sum(c.gamma**h * reward * lives[h] for h, reward in enumerate(r))
-        total = total + c.gamma ** (c.horizon + 1) * self.judge(z[-1]) * lives[-1]
-        mean = self.actor.mean(model.encode(good_observations[None], self.context))
+        total = total + c.gamma ** (c.horizon + 1) * self.value(z[-1]) * lives[-1]
+        mean = self.actor.mean(bound.encode(good_observations[None]))
         anchor = ((mean[0] - good_actions)[:, : self.width] ** 2).mean()
         loss = -total.mean() / self.scale() + c.behaviour_weight * anchor
         self.step(0, self.actor, loss, c.actor_learning_rate, c.actor_grad_norm)
         self.returns.append(total.detach().flatten().double())
         with torch.no_grad():
-            future, targets = self.judge(z[-1]), [None] * c.horizon
+            future, targets = self.value(z[-1]), [None] * c.horizon
             for h in reversed(range(c.horizon)):
-                future = (1 - c.td_lambda) * self.judge(z[h + 1]) + c.td_lambda * future
+                future = (1 - c.td_lambda) * self.value(z[h + 1]) + c.td_lambda * future
                 future = r[h] + c.gamma * go[h] * future
                 targets[h] = future
         latents, targets = torch.cat(z[:-1], dim=1).detach(), torch.cat(targets, dim=1)
@@ -117,7 +115,7 @@ class Alone:
                     for old, new in zip(self.target.parameters(), self.critic.parameters(), strict=True):
                         old.mul_(c.critic_average).add_((1 - c.critic_average) * new)
 
-    def judge(self, latent):
+    def value(self, latent):
         return (self.target if self.config.critic_average else self.critic)(latent).min(dim=1).values
 
     def scale(self):
@@ -138,9 +136,10 @@ def episodic_model(store):
         if name.endswith("weight") and parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=1.5 / parameter.shape[1] ** 0.5)
     learner = fleet(model.freeze(), store)
-    start = model.encode(learner.batch().observations, learner.context)
-    z = imagine(model, learner.context, learner.actor, start, learner.batch().noise, "symlog").latents[1:]
-    model.termination.linears[-1].bias.data -= model.termination_logit(z, learner.context).quantile(0.8)
+    bound = learner.bound
+    start = bound.encode(learner.batch().observations)
+    z = imagine(bound, learner.actor, start, learner.batch().noise, "symlog").latents[1:]
+    model.termination.linears[-1].bias.data -= bound.termination_logit(z).quantile(0.8)
     return model
 
 
@@ -159,7 +158,7 @@ def test_updates_equal_the_plain_form(model, store, critic_average, actor_averag
             alone.update(batch.observations[k], batch.noise[:, k], *good)
         learner.update()
     for k, alone in enumerate(members):
-        networks = [(learner.actor, alone.actor), (learner.saved_actor, alone.saved), (learner.critic, alone.critic)]
+        networks = [(learner.actor, alone.actor), (learner.averaged_actor, alone.saved), (learner.critic, alone.critic)]
         for fleets, own in networks + ([(learner.target_critic, alone.target)] if critic_average else []):
             for (name, a), b in zip(fleets.named_parameters(), own.parameters(), strict=True):
                 torch.testing.assert_close(a.view(2, *b.shape)[k], b, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: n + m)
@@ -211,7 +210,7 @@ def test_bfloat16_reaches_every_network_and_resumes_to_the_same_bits(model, stor
     exact = fleet(model, store)
     exact_metrics = exact.update()
     low = fleet(model, store, config=replace(CONFIG, precision="bfloat16"))
-    for network in (model, low.actor, low.critic, low.saved_actor, low.target_critic):
+    for network in (model, low.actor, low.critic, low.averaged_actor, low.target_critic):
         parts = [part for part in network.modules() if hasattr(part, "precision")]
         assert parts and all(part.precision == "bfloat16" for part in parts)
     assert any(isinstance(part, FleetMLP) for part in low.critic.modules())

@@ -22,19 +22,19 @@ def parts(model):
     model = model.double()
     actor = FleetActor(32, 3, CONFIG, [1, 2]).double()
     critic = FleetCritic(32, CONFIG, [3, 4]).double()
-    context = model.task_contexts().select(torch.tensor([0, 1])).unsqueeze(1)
+    bound = model.bind(model.tasks)
     generator = torch.Generator().manual_seed(5)
 
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     batch = PolicyBatch(draw(2, 3, 5), draw(4, 2, 3, 3), draw(2, 6, 5), draw(2, 6, 3).tanh())
-    return model, actor, critic, context, batch, torch.tensor([1.5, 0.5], dtype=torch.float64)
+    return bound, actor, critic, batch, torch.tensor([1.5, 0.5], dtype=torch.float64)
 
 
 def loss_of(parts, config):
-    model, actor, critic, context, batch, scale = parts
-    return actor_loss(actor, critic, model, context, batch, scale, config).loss
+    bound, actor, critic, batch, scale = parts
+    return actor_loss(actor, critic, bound, batch, scale, config).loss
 
 
 @pytest.mark.parametrize("reward_space", ["symlog", "true"])
@@ -58,20 +58,20 @@ def test_actor_gradient_against_finite_differences(parts, reward_space):
 
 def test_detached_actor_input_by_finite_differences_of_replayed_inputs(parts):
     """With detached inputs theta acts only through the actions: freeze the inputs to the actor and differentiate."""
-    model, actor, critic, context, batch, _ = parts
-    start = model.encode(batch.observations, context)
+    bound, actor, critic, batch, _ = parts
+    start = bound.encode(batch.observations)
 
     def total(seen):
         z, value = start, 0.0
         for h, eps in enumerate(batch.noise):
             a = actor(seen[h], eps)
-            value = value + CONFIG.gamma**h * model.two_hot.decode(model.reward_logits(z, a, context), "symlog").sum()
-            z = model.step(z, a, context)
+            value = value + CONFIG.gamma**h * bound.reward(z, a, "symlog").sum()
+            z = bound.step(z, a)
         return value + CONFIG.gamma ** len(batch.noise) * critic.value(z).sum()
 
-    rollout = imagine(model, context, actor, start, batch.noise, "symlog", detach_actor_input=True)
+    rollout = imagine(bound, actor, start, batch.noise, "symlog", detach_actor_input=True)
     config = replace(CONFIG, behaviour_weight=0.0)
-    loss = actor_loss(actor, critic, model, context, batch, torch.ones(2).double(), config).loss.sum()
+    loss = actor_loss(actor, critic, bound, batch, torch.ones(2).double(), config).loss.sum()
     ours = torch.autograd.grad(loss, list(actor.parameters()))
     expected = torch.autograd.grad(-total(rollout.latents.detach()) / 3, list(actor.parameters()))
     for a, b in zip(ours, expected, strict=True):
@@ -79,7 +79,8 @@ def test_detached_actor_input_by_finite_differences_of_replayed_inputs(parts):
 
 
 def test_frozen_world_model_and_critic_stay(parts):
-    model, actor, critic, *_ = parts
+    bound, actor, critic, *_ = parts
+    model = bound.model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     loss_of(parts, CONFIG).sum().backward()
     assert all(p.grad is None for p in model.parameters())
@@ -89,20 +90,20 @@ def test_frozen_world_model_and_critic_stay(parts):
 
 
 def test_garbage_in_padding_changes_nothing(parts):
-    model, actor, critic, context, batch, scale = parts
+    bound, actor, critic, batch, scale = parts
     clean = loss_of(parts, CONFIG)
     garbage = PolicyBatch(*(value.clone() for value in batch))
     garbage.observations[1, :, 2:], garbage.good_observations[1, :, 2:] = 99.0, -99.0
     garbage.noise[:, 1, :, 1:], garbage.good_actions[1, :, 1:] = 9.0, 9.0
-    assert torch.equal(loss_of((model, actor, critic, context, garbage, scale), CONFIG), clean)
+    assert torch.equal(loss_of((bound, actor, critic, garbage, scale), CONFIG), clean)
     published = replace(CONFIG, mask_actions=False)
-    assert not torch.equal(loss_of((model, actor, critic, context, garbage, scale), published), clean)
+    assert not torch.equal(loss_of((bound, actor, critic, garbage, scale), published), clean)
 
 
 def test_return_scale_divides_each_member(parts):
-    model, actor, critic, context, batch, scale = parts
+    bound, actor, critic, batch, scale = parts
     config = replace(CONFIG, behaviour_weight=0.0)
-    unscaled = loss_of((model, actor, critic, context, batch, torch.ones(2).double()), config)
+    unscaled = loss_of((bound, actor, critic, batch, torch.ones(2).double()), config)
     torch.testing.assert_close(loss_of(parts, config), unscaled / scale)
 
 
@@ -116,9 +117,9 @@ def test_minimum_noise_holds(parts):
 
 
 def test_behaviour_loss_by_hand(parts):
-    model, actor, critic, context, batch, _ = parts
-    ours = behaviour_loss(actor, model, context, batch.good_observations, batch.good_actions)
-    mean = actor.mean(model.encode(batch.good_observations, context))
+    bound, actor, critic, batch, _ = parts
+    ours = behaviour_loss(actor, bound, batch.good_observations, batch.good_actions)
+    mean = actor.mean(bound.encode(batch.good_observations))
     for k, width in enumerate((3, 1)):
         expected = (mean[k, :, :width] - batch.good_actions[k, :, :width]).square().mean()
         torch.testing.assert_close(ours[k], expected)
@@ -127,8 +128,8 @@ def test_behaviour_loss_by_hand(parts):
 
 
 def test_critic_targets_and_loss(parts):
-    model, actor, critic, context, batch, _ = parts
-    rollout = imagine(model, context, actor, model.encode(batch.observations, context), batch.noise, "symlog")
+    bound, actor, critic, batch, _ = parts
+    rollout = imagine(bound, actor, bound.encode(batch.observations), batch.noise, "symlog")
     targets = critic_targets(critic, rollout, CONFIG)
     values = torch.stack([critic(z).min(dim=1).values for z in rollout.latents[1:]])
     torch.testing.assert_close(targets, lambda_returns(rollout.rewards, values, 0.99, 0.95))

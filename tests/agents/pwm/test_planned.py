@@ -42,10 +42,10 @@ def test_it_is_the_plan_of_the_members_own_actor_and_critics(model, store, tmp_p
     noise = draw(keys, 0, 1, 3, PLANNING)
     noise = noise._replace(policy=noise.policy.expand(-1, -1, 5, -1, -1))
     noise = noise._replace(samples=noise.samples.expand(-1, -1, -1, 5, -1, -1))
-    judge = learner.target_critic if critic_average else learner.critic
-    latent = model.encode(observations, learner.context)
-    networks = (model, learner.context, learner.saved_actor, judge)
-    expected, _ = plan(*networks, latent, None, noise, config, PLANNING)
+    critic = learner.target_critic if critic_average else learner.critic
+    functions = (learner.bound, learner.averaged_actor, critic.value)
+    latent = learner.bound.encode(observations)
+    expected, _ = plan(*functions, latent, None, noise, PLANNING, config.gamma, config.reward_space)
     for k, policy in enumerate(policies):
         actions = policy.act(observations[k, :, : policy.observation_dim].numpy())
         np.testing.assert_allclose(actions, expected[k, :, : policy.action_dim], atol=1e-4)

@@ -25,13 +25,13 @@ def compare(agent: Published, checkpoint, task: int, spec, steps: int = 4) -> No
     generator = torch.Generator().manual_seed(1)
     observation = torch.zeros(5, model.observation_dim)
     observation[:, : spec.observation_dim] = torch.randn(5, spec.observation_dim, generator=generator)
-    context = model.task_contexts().select(torch.full((5,), task))
-    ours, theirs = model.encode(observation, context), agent.encode(observation, task)
+    bound = model.bind(torch.full((5,), task))
+    ours, theirs = bound.encode(observation), agent.encode(observation, task)
     for _ in range(steps):
         torch.testing.assert_close(side_by_side(ours), theirs, **CLOSE)
         action = torch.zeros(5, model.action_dim)
         action[:, : spec.action_dim] = 2 * torch.rand(5, spec.action_dim, generator=generator) - 1
-        logits = model.reward_logits(ours, action, context)
+        logits = bound.reward_logits(ours, action)
         torch.testing.assert_close(logits, agent.reward(theirs, action, task), **CLOSE)
         torch.testing.assert_close(
             model.two_hot.decode(logits), two_hot_inv(agent.reward(theirs, action, task)), **CLOSE
@@ -45,9 +45,9 @@ def compare(agent: Published, checkpoint, task: int, spec, steps: int = 4) -> No
             parts = parts if name == "critics" else [part[None] for part in parts]
             found = [critic(torch.cat(x, -1), [p[k] for p in parts]) for k in range(len(parts[0]))]
             torch.testing.assert_close(torch.stack(found), expected, **CLOSE)
-        ours, theirs = model.step(ours, action, context), agent.next(theirs, action, task)
-        if model.termination is not None:
-            torch.testing.assert_close(model.termination_logit(ours, context), agent.termination(theirs, task), **CLOSE)
+        ours, theirs = bound.step(ours, action), agent.next(theirs, action, task)
+        if bound.terminates:
+            torch.testing.assert_close(bound.termination_logit(ours), agent.termination(theirs, task), **CLOSE)
 
 
 def layer_of(heads, name: str, i: int) -> list[torch.Tensor]:

@@ -124,10 +124,10 @@ def export_policies(learner: FleetLearner) -> list[Policy]:
             }
         )
         policy.encoder.load_state_dict(model.encoder.state_dict())
-        for own, fleet in zip(policy.actor.parameters(), learner.saved_actor.parameters(), strict=True):
+        for own, fleet in zip(policy.actor.parameters(), learner.averaged_actor.parameters(), strict=True):
             own.copy_(fleet[k : k + 1])
-        policy.context.copy_(learner.context.encoder[k, 0])
-        policy.scale.copy_(learner.context.observation_scale[k, 0])
-        policy.shift.copy_(learner.context.observation_shift[k, 0])
+        policy.context.copy_(learner.bound.contexts["encoder"][k, 0])
+        policy.scale.copy_(learner.bound.observation_scale[k, 0])
+        policy.shift.copy_(learner.bound.observation_shift[k, 0])
         policies.append(policy)
     return policies

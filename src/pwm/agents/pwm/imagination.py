@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pwm.agents.pwm.actor import FleetActor
-from pwm.world_model.model import TaskContext, WorldModel
+from pwm.world_model.bound import BoundModel
 
 
 class ImaginedRollout(NamedTuple):
@@ -25,8 +25,7 @@ class ImaginedRollout(NamedTuple):
 
 
 def imagine(
-    model: WorldModel,
-    context: TaskContext,
+    bound: BoundModel,
     actor: FleetActor,
     latent: Tensor,
     noise: Tensor,
@@ -37,8 +36,8 @@ def imagine(
     """Roll every member's actor forward from its own start latents.
 
     Args:
-        model: the world model; freeze it first, so that no gradient is computed for its parameters.
-        context: task context with leading axes [members, 1].
+        bound: the world model for the members' tasks; freeze it first, so that no gradient is computed for its
+            parameters.
         actor: the fleet's actors.
         latent: start latents z_0 [members, batch, latent_dim].
         noise: standard normal [H, members, batch, action_dim].
@@ -47,17 +46,12 @@ def imagine(
         mask_actions: False feeds padded action entries to the model, as the published code does.
     """
     if not mask_actions:
-        context = context._replace(action_mask=torch.ones_like(context.action_mask))
+        bound = bound.unmasked()
     latents, actions = [latent], []
-    shared_actor, std, shared_dynamics = actor.net.share(), actor.std(), model.dynamics.share()
+    shared_actor, std, shared_dynamics = actor.net.share(), actor.std(), bound.share()
     for eps in noise:
         seen = latents[-1].detach() if detach_actor_input else latents[-1]
         actions.append(actor(seen, eps, shared_actor, std))
-        latents.append(model.step(latents[-1], actions[-1], context, shared_dynamics))
+        latents.append(bound.step(latents[-1], actions[-1], shared_dynamics))
     z, a = torch.stack(latents), torch.stack(actions)
-    rewards = model.two_hot.decode(model.reward_logits(z[:-1], a, context), reward_space)
-    continues = None
-    if model.termination is not None:
-        with torch.no_grad():
-            continues = (model.termination_logit(z[1:], context) <= 0.0).to(rewards.dtype)
-    return ImaginedRollout(z, a, rewards, continues)
+    return ImaginedRollout(z, a, bound.reward(z[:-1], a, reward_space), bound.continues(z[1:]))

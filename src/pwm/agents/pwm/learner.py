@@ -14,7 +14,7 @@ from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
 from pwm.agents.pwm.imagination import ImaginedRollout
 from pwm.agents.pwm.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_gradients, critic_targets
-from pwm.data.states import StartSource, rank_weights
+from pwm.data.states import StateSource, rank_weights
 from pwm.data.store import EpisodeStore
 from pwm.learning.optimiser import adam, set_rate
 from pwm.learning.schedules import ReturnScale, average_into, linear_decay
@@ -68,11 +68,11 @@ class FleetLearner:
         self.tasks, self.seeds = tuple(tasks), tuple(seeds)
         self.members = len(self.tasks)
         widths = (model.observation_dim, model.action_dim)
-        self.source = StartSource(store, tasks, device, None, widths, config.early_starts)
+        self.source = StateSource(store, tasks, device, None, widths, config.early_starts)
         self.good = None
         if config.behaviour_weight > 0.0:
             weights = {task: rank_weights(store, task, config.behaviour_sharpness) for task in set(tasks)}
-            self.good = StartSource(store, tasks, device, weights, widths, config.early_starts)
+            self.good = StateSource(store, tasks, device, weights, widths, config.early_starts)
         keys = [[random.key_of(s, t, role) for s, t in zip(seeds, self.tasks, strict=True)] for role in _ROLES]
         z = model.config.latent_dim
         self.actor = FleetActor(z, model.action_dim, config, keys[0]).to(device)
@@ -84,7 +84,7 @@ class FleetLearner:
         self.counter = torch.zeros((), dtype=torch.int64, device=device)
         for module in (model, self.actor, self.critic):
             set_precision(module, resolve_precision(config.precision, device))
-        self.saved_actor = deepcopy(self.actor).requires_grad_(False)
+        self.averaged_actor = deepcopy(self.actor).requires_grad_(False)
         self.target_critic = deepcopy(self.critic).requires_grad_(False)
         self.scale = ReturnScale(self.members, config.return_scale, config.return_scale_decay, device)
         rates = config.actor_learning_rate, config.critic_learning_rate
@@ -93,9 +93,8 @@ class FleetLearner:
             for module, rate in zip((self.actor, self.critic), rates, strict=True)
         )
         self._run = CapturedStep(self._phase, device, config.cuda_graph)
-        rows = torch.tensor([model.index(task) for task in self.tasks], device=device)
         with torch.no_grad():
-            self.context = model.task_contexts().select(rows).unsqueeze(1)
+            self.bound = model.bind(self.tasks)
         self.updates = 0
 
     def batch(self) -> PolicyBatch:
@@ -123,11 +122,17 @@ class FleetLearner:
             metrics = self._run("imitate", *self.good_states())
         else:
             self._prepare(config.actor_learning_rate, step, config.updates)
-            metrics = self._run("imagine" if step >= config.critic_warmup else "judge", *self.batch())
+            metrics = self._run("imagine" if step >= config.critic_warmup else "critics", *self.batch())
         decay = min(config.actor_average, self.updates / (self.updates + 10.0))
-        average_into(self.saved_actor.parameters(), self.actor.parameters(), decay)
+        average_into(self.averaged_actor.parameters(), self.actor.parameters(), decay)
         self.updates += 1
         return metrics
+
+    def refresh(self) -> None:
+        """Take over the world model's weights after they have moved; it is to be frozen again by then."""
+        self.bound.refresh()
+        self._run.forget()  # what a graph has read of the weights may be a copy
+        self.__dict__.pop("about", None)
 
     def _phase(self, phase: str, *tensors: Tensor) -> dict[str, Tensor]:
         """What a CUDA graph records of an update: nothing in here may wait for the device."""
@@ -145,16 +150,16 @@ class FleetLearner:
 
     def _imitate(self, observations: Tensor, actions: Tensor) -> dict[str, Tensor]:
         """One step of the anchor alone."""
-        loss = behaviour_loss(self.actor, self.model, self.context, observations, actions)
+        loss = behaviour_loss(self.actor, self.bound, observations, actions)
         norms = self._step(self.actor_optimiser, loss, self.config.actor_grad_norm, unused=True)
         return {"behaviour_loss": loss.detach(), "actor_grad_norm": norms}
 
     def _imagine(self, batch: PolicyBatch, move_actor: bool) -> dict[str, Tensor]:
         """One step of the actor through an imagined rollout, and the critics' fit to it."""
         config = self.config
-        judge = self.target_critic if config.critic_average > 0.0 else self.critic.requires_grad_(False)
+        critic = self.target_critic if config.critic_average > 0.0 else self.critic.requires_grad_(False)
         with torch.set_grad_enabled(move_actor):
-            terms = actor_loss(self.actor, judge, self.model, self.context, batch, self.scale.std(), config)
+            terms = actor_loss(self.actor, critic, self.bound, batch, self.scale.std(), config)
         self.critic.requires_grad_(True)
         norms = torch.zeros(self.members, device=terms.loss.device)
         if move_actor:
@@ -163,7 +168,7 @@ class FleetLearner:
         rollout = ImaginedRollout(*(None if x is None else x.detach() for x in terms.rollout))
         del terms  # and with it the graph
         self.scale.update(returns)
-        targets = critic_targets(judge, rollout, config)
+        targets = critic_targets(critic, rollout, config)
         return {
             "imagined_return": returns.mean(dim=1),
             "imagined_reward": rollout.rewards.mean(dim=(0, 2)),
@@ -194,8 +199,13 @@ class FleetLearner:
         self.updates = about["updates"]
 
     def _modules(self) -> list[tuple[str, torch.nn.Module]]:
-        names = ("actor", "critic", "saved_actor", "target_critic")
-        return [(name, getattr(self, name)) for name in names]
+        """The networks, under their names in checkpoints."""
+        return [
+            ("actor", self.actor),
+            ("critic", self.critic),
+            ("saved_actor", self.averaged_actor),
+            ("target_critic", self.target_critic),
+        ]
 
     @cached_property
     def about(self) -> dict:

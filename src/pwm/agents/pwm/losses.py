@@ -12,7 +12,7 @@ from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
 from pwm.agents.pwm.imagination import ImaginedRollout, imagine
 from pwm.learning.returns import discounted_return, lambda_returns
-from pwm.world_model.model import TaskContext, WorldModel
+from pwm.world_model.bound import BoundModel
 
 
 class PolicyBatch(NamedTuple):
@@ -43,8 +43,7 @@ class ActorTerms(NamedTuple):
 def actor_loss(
     actor: FleetActor,
     critic: FleetCritic,
-    model: WorldModel,
-    context: TaskContext,
+    bound: BoundModel,
     batch: PolicyBatch,
     scale: Tensor,
     config: PolicyConfig,
@@ -52,13 +51,13 @@ def actor_loss(
     """Minus the imagined return over its running scale (paper Eq. 6), plus the optional anchor to good data.
 
     Args:
-        context: task context with leading axes [members, 1].
+        bound: the world model for the members' tasks.
         scale: [members], by which the return is divided.
     """
     with torch.no_grad():
-        latent = model.encode(batch.observations, context)
+        latent = bound.encode(batch.observations)
     rollout = imagine(
-        model, context, actor, latent, batch.noise, config.reward_space, config.detach_actor_input, config.mask_actions
+        bound, actor, latent, batch.noise, config.reward_space, config.detach_actor_input, config.mask_actions
     )
     last = critic.value(rollout.latents[-1])
     returns = discounted_return(rollout.rewards, last, config.gamma, rollout.continues, config.bootstrap_exponent)
@@ -66,15 +65,13 @@ def actor_loss(
     behaviour = torch.zeros_like(loss)
     if config.behaviour_weight > 0.0:
         assert batch.good_observations is not None and batch.good_actions is not None
-        anchor = behaviour_loss(actor, model, context, batch.good_observations, batch.good_actions)
+        anchor = behaviour_loss(actor, bound, batch.good_observations, batch.good_actions)
         loss = loss + config.behaviour_weight * anchor
         behaviour = anchor.detach()
     return ActorTerms(loss, rollout, returns.detach(), behaviour)
 
 
-def behaviour_loss(
-    actor: FleetActor, model: WorldModel, context: TaskContext, observations: Tensor, actions: Tensor
-) -> Tensor:
+def behaviour_loss(actor: FleetActor, bound: BoundModel, observations: Tensor, actions: Tensor) -> Tensor:
     """Mean squared distance [members] between the actor's mean and the actions of good episodes in the same states.
 
     Averaged over a task's own action entries, so that its weight means the same for every task.
@@ -84,8 +81,8 @@ def behaviour_loss(
         actions: [members, rows, action_dim].
     """
     with torch.no_grad():
-        latent = model.encode(observations, context)
-    mask = context.action_mask
+        latent = bound.encode(observations)
+    mask = bound.action_mask
     distance = ((actor.mean(latent) - actions) * mask).square().sum(dim=-1) / mask.sum(dim=-1)
     return distance.mean(dim=-1)
 

@@ -61,21 +61,19 @@ class PlannedPolicy(nn.Module):
             PWMError: the last axis is not the task's observation width, or an entry is not finite.
         """
         rows = padded_observations(self, observation, self.model.observation_dim).to(self.policy_noise.device)
-        context = self.model.task_contexts().select(self._row()).unsqueeze(1)
+        bound, config = self.model.bind([self.task]), self.config
         actions = []
         for part in rows.split(_ROWS, dim=1):
-            latent, count = self.model.encode(part, context), part.shape[1]
+            latent, count = bound.encode(part), part.shape[1]
             noise = PlanNoise(
                 self.policy_noise.expand(-1, -1, count, -1, -1),
                 self.samples_noise.expand(-1, -1, -1, count, -1, -1),
             )
-            networks = (self.model, context, self.actor, self.critic)
-            actions.append(plan(*networks, latent, None, noise, self.config, self.planning)[0][0])
+            learned = (config.gamma, config.reward_space, config.bootstrap_exponent)
+            planned, _ = plan(bound, self.actor, self.critic.value, latent, None, noise, self.planning, *learned)
+            actions.append(planned[0])
         out = torch.cat(actions)[:, : self.action_dim]
         return out.view(*np.shape(observation)[:-1], self.action_dim).cpu().numpy()
-
-    def _row(self) -> Tensor:
-        return torch.tensor([self.model.index(self.task)], device=self.policy_noise.device)
 
     def save(self, path: PathLike) -> None:
         """Write the policy to one safetensors file, atomically; it holds the whole world model."""

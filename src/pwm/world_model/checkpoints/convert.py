@@ -40,7 +40,7 @@ def to_world_model(agent: Agent, widths: Widths, tasks: TaskSizes) -> WorldModel
     for name in _TRUNK:
         if name in agent.stacks:
             stack = reorder(name, agent.stacks[name], widths.config, widths.action_dim)
-            _fill(getattr(model, name), stack)
+            _fill(model.networks()[name], stack)
     return model
 
 
@@ -71,7 +71,7 @@ def to_agent(model: WorldModel, heads: dict[str, Tensor]) -> Agent:
             "the world model scales observations per task, and TD-MPC2 does not; "
             "pre-train one without --normalise-observations to export it"
         )
-    stacks = {name: _stack_of(getattr(model, name)) for name in _TRUNK if getattr(model, name) is not None}
+    stacks = {name: _stack_of(network) for name, network in model.networks().items() if name in _TRUNK}
     for name in _HEADS:
         if any(key.startswith(f"{name}.") for key in heads):
             stacks[name] = _head(name, heads)

@@ -1,0 +1,153 @@
+"""A world model bound to the tasks of its rows: whoever calls it passes states and actions, and no task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pwm.nn.mlp import ConditionedMLP
+from pwm.nn.products import SharedWeights
+from pwm.nn.two_hot import TwoHot
+from pwm.runtime.errors import PWMError
+
+
+class Networks(Protocol):
+    """What `BoundModel` needs of a world model."""
+
+    encoder: ConditionedMLP
+    dynamics: ConditionedMLP
+    two_hot: TwoHot
+    observation_scale: Tensor
+    observation_shift: Tensor
+    action_mask: Tensor
+
+    @property
+    def heads(self) -> Mapping[str, nn.Module]:
+        """See `WorldModel.heads`."""
+
+    def task_contexts(self) -> dict[str, Tensor]:
+        """See `WorldModel.task_contexts`."""
+
+
+class BoundModel:
+    """z = E(s, e), z' = F(z, a, e), reward = R(z, a, e) for rows whose tasks are fixed; `WorldModel.bind` makes it.
+
+    The tasks' shares of the first layers are computed once. Bound where gradients are recorded, they carry the gradient
+    to the model, for one backward pass. Bound under `torch.no_grad()`, they stay valid until the model's weights move;
+    then call `refresh`.
+
+    Padded observation entries and masked action entries are multiplied by zero inside, whatever the caller passes.
+
+    Args:
+        model: the world model.
+        rows: int64 [...], the task of each row of the inputs as a row of the embedding; broadcast against their leading
+            axes.
+
+    Attributes:
+        contexts: name of a network -> its first layer's share of the tasks [..., hidden[0]].
+        observation_scale: [..., observation_dim], what observations are multiplied by; 0 for padding.
+        observation_shift: [..., observation_dim], what is then subtracted; 0 for padding.
+        action_mask: [..., action_dim], 1 for real entries and 0 for padding.
+    """
+
+    def __init__(self, model: Networks, rows: Tensor) -> None:
+        self.model, self.rows = model, rows
+        self.contexts = {name: self._pick(context) for name, context in model.task_contexts().items()}
+        self.observation_scale = self._pick(model.observation_scale)
+        self.observation_shift = self._pick(model.observation_shift)
+        self.action_mask = self._pick(model.action_mask)
+
+    def _pick(self, x: Tensor) -> Tensor:
+        # The gradient of x[rows] is added up in any order on several threads; that of index_select in one.
+        return x.index_select(0, self.rows.flatten()).view(*self.rows.shape, x.shape[1])
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over the model's weights as they are now, in place, so that a recorded CUDA graph reads them too.
+
+        Raises:
+            PWMError: it was bound where gradients are recorded; bind the model anew for every backward pass.
+        """
+        if any(context.requires_grad for context in self.contexts.values()):
+            raise PWMError("this model was bound for one backward pass; call bind() again instead of refresh()")
+        for old, new in zip(self._moving(), BoundModel(self.model, self.rows)._moving(), strict=True):
+            old.copy_(new)
+
+    def _moving(self) -> tuple[Tensor, ...]:
+        return *self.contexts.values(), self.observation_scale, self.observation_shift
+
+    def unmasked(self) -> BoundModel:
+        """The same, but padded action entries reach the networks, as in the published code."""
+        free = copy(self)
+        free.action_mask = torch.ones_like(self.action_mask)
+        return free
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Observations [..., observation_dim] to latents [..., latent_dim]."""
+        scaled = torch.addcmul(-self.observation_shift, observation, self.observation_scale)
+        return self.model.encoder(scaled, self.contexts["encoder"])
+
+    def share(self) -> SharedWeights:
+        """The weights of the dynamics, made once for all steps of a rollout."""
+        return self.model.dynamics.share()
+
+    def step(self, latent: Tensor, action: Tensor, shared: SharedWeights | None = None) -> Tensor:
+        """Latents [..., latent_dim] and actions [..., action_dim] to the next latents.
+
+        Args:
+            shared: what `share` returned.
+        """
+        inputs = torch.cat((latent, action * self.action_mask), dim=-1)
+        return self.model.dynamics(inputs, self.contexts["dynamics"], shared)
+
+    def rollout(self, latent: Tensor, actions: Tensor) -> list[Tensor]:
+        """The latents [..., latent_dim] before and after each of the actions [H, ..., action_dim]: H + 1 of them."""
+        latents, shared = [latent], self.share()
+        for action in actions:
+            latents.append(self.step(latents[-1], action, shared))
+        return latents
+
+    def head(self, name: str, latent: Tensor, action: Tensor | None = None) -> Tensor:
+        """What a head makes of latents [..., latent_dim] and, where it reads them, actions [..., action_dim].
+
+        Raises:
+            PWMError: the model had no such head when it was bound.
+        """
+        if name not in self.contexts:
+            known = ", ".join(self.contexts)
+            raise PWMError(
+                f"this world model has no {name} head, only {known}; train it with episodic=True for terminations, "
+                "or bind it after `add_head`"
+            )
+        inputs = latent if action is None else torch.cat((latent, action * self.action_mask), dim=-1)
+        return self.model.heads[name](inputs, self.contexts[name])
+
+    def reward_logits(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Logits [..., bins] of the reward that an action earns in a latent state."""
+        return self.head("reward", latent, action)
+
+    def reward(self, latent: Tensor, action: Tensor, space: str = "true") -> Tensor:
+        """The expected reward [...]; `space` is "true" or "symlog", see `TwoHot.decode`."""
+        return self.model.two_hot.decode(self.reward_logits(latent, action), space)
+
+    @property
+    def terminates(self) -> bool:
+        """Whether the model knows that episodes end."""
+        return "termination" in self.contexts
+
+    def termination_logit(self, latent: Tensor) -> Tensor:
+        """Logit [...] of "the episode has ended" in the latent just entered (episodic models only)."""
+        return self.head("termination", latent).squeeze(-1)
+
+    @torch.no_grad()
+    def continues(self, latent: Tensor) -> Tensor | None:
+        """[...] 0 where the model says that the episode has ended in the latent just entered, else 1; None for models
+        that never end one."""
+        if not self.terminates:
+            return None
+        logit = self.termination_logit(latent)
+        return (logit <= 0.0).to(logit.dtype)
