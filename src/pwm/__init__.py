@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pwm.data.sample import sample_store_path as sample_dataset
     from pwm.data.store import open_store as open_dataset
     from pwm.pipeline.evaluate import evaluate
-    from pwm.pipeline.steps import learn, pretrain
+    from pwm.pipeline.learn import learn
+    from pwm.pipeline.pretrain import pretrain
     from pwm.report.page import write_report
     from pwm.runtime.errors import PWMError
     from pwm.tasks.registry import get_task, register_task
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 _PLACES = {
     "open_dataset": "pwm.data.store:open_store",
     "sample_dataset": "pwm.data.sample:sample_store_path",
-    "pretrain": "pwm.pipeline.steps:pretrain",
-    "learn": "pwm.pipeline.steps:learn",
+    "pretrain": "pwm.pipeline.pretrain:pretrain",
+    "learn": "pwm.pipeline.learn:learn",
     "evaluate": "pwm.pipeline.evaluate:evaluate",
     "write_report": "pwm.report.page:write_report",
     "load_policy": "pwm.acting.policy_file:load_policy",

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import pwm as library
-from tests.cli.conftest import FAST_POLICY
+from pwm import PolicyConfig, PretrainConfig
+from pwm.world_model.config import world_model_size
+from tests.cli.conftest import FAST_POLICY, contents
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,21 @@ def left_in(run):
 
 def last_command(run):
     return list(json.loads((Path(run) / "run.json").read_text())["commands"].values())[-1]
+
+
+def test_pretrain_and_learn(pwm, pretrain, store):
+    run = pretrain()
+    model = world_model_size("tiny", encoder_units=(16,), units=(16, 16))
+    config = PretrainConfig(batch_size=8, horizon=3, updates=6, checkpoint_every=2, evaluate_every=3)
+    learned = library.pretrain(library.open_dataset(store), "other", model, config)
+    assert left_in("other") == left_in(run) and last_command("other") == "mine.py 'a b'"
+    assert pwm("learn", "--world-model", run, "--task", "toy-b", "--seeds", "2", "--seed", "3", *FAST_POLICY).code == 0
+    sizes = {"batch_size": 8, "horizon": 3, "updates": 6, "actor_units": (8,), "critic_units": (8,)}
+    config = PolicyConfig(**sizes, checkpoint_every=2, log_every=2)
+    library.learn(learned, library.open_dataset(store), "other", ["toy-b"], config, [3, 4])
+    assert left_in("other") == left_in(run) and last_command("other") == "mine.py 'a b'"
+    for pattern in ("world_model/*", "policies/**/*.safetensors"):
+        assert contents(Path("other"), pattern) == contents(run, pattern)
 
 
 def test_evaluate(pwm, pretrain):

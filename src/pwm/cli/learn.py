@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm.cli.main import STARTED
     from pwm.data.store import open_store
-    from pwm.pipeline import steps
+    from pwm.pipeline.learn import learn
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
     from pwm.runtime.stopwatch import Stopwatch
     from pwm.world_model.files import load_world_model
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     command, clock = command_line("learn", arguments), Stopwatch(out, STARTED)
     seeds = range(args.seed, args.seed + args.seeds)
     more = {"fleet": args.fleet, "command": command, "clock": clock}
-    steps.learn(model, store, out, tasks, args.learning, seeds, args.device, **more)
+    learn(model, store, out, tasks, args.learning, seeds, args.device, **more)
     print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
     return 0
 

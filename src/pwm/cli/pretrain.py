@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm.cli.main import STARTED
     from pwm.data.store import open_store
-    from pwm.pipeline import steps
+    from pwm.pipeline.pretrain import pretrain
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
     from pwm.runtime.stopwatch import Stopwatch
 
@@ -51,6 +51,6 @@ def main(arguments: Sequence[str]) -> int:
     store = open_store(args.data, args.tasks or None, verify=args.verify)
     command = command_line("pretrain", arguments)
     clock = Stopwatch(args.out, STARTED)
-    steps.pretrain(store, args.out, args.model, args.training, args.seed, device, command=command, clock=clock)
+    pretrain(store, args.out, args.model, args.training, args.seed, device, command=command, clock=clock)
     print(f"World model in {args.out}. Next: pwm learn --world-model {args.out} --task {' '.join(store.tasks)}")
     return 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from pwm.data.sample import sample_store_path
 from pwm.data.store import open_store
-from pwm.evaluation.evaluate import evaluate_run
-from pwm.pipeline import steps
+from pwm.pipeline.evaluate import evaluate
+from pwm.pipeline.learn import learn
+from pwm.pipeline.pretrain import pretrain
 from pwm.pipeline.recipe import Recipe
 from pwm.report.page import write_report
 from pwm.runtime.files import PathLike
@@ -47,13 +47,13 @@ def run_quickstart(
     print(f"Data: {transitions:,} transitions of {', '.join(store.tasks)}")
 
     # 2. One world model of all tasks.
-    model = steps.pretrain(store, out, recipe.model, recipe.pretrain, seed, device, **again)
+    model = pretrain(store, out, recipe.model, recipe.pretrain, seed, device, **again)
 
     # 3. Frozen, it is where one policy per task learns; all policies are one batch.
-    steps.learn(model, store, out, store.tasks, recipe.policy, [seed], device, **again)
+    learn(model, store, out, store.tasks, recipe.policy, [seed], device, **again)
 
     # 4. The policies in the real simulator.
-    results = evaluate_run(Path(out), recipe.episodes, seed, recipe.film_seconds, clock=clock)
+    results = evaluate(out, recipe.episodes, seed, recipe.film_seconds, **again)
 
     # 5. What came of it.
     write_report(out)

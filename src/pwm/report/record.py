@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pwm.runtime.checkpoint import tensor_sizes
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import read_json
 
@@ -210,13 +211,4 @@ def count_parameters(weights: Path) -> int | None:
     """
     if not weights.is_file():
         return None
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights, framework="numpy") as file:
-            names = [name for name in file.keys() if not name.startswith("model.observation_")]  # noqa: SIM118
-            slices = [file.get_slice(name) for name in names]
-            floats = [part for part in slices if part.get_dtype() in {"F64", "F32", "F16", "BF16"}]
-            return sum(math.prod(part.get_shape()) for part in floats)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise PWMError(f"{weights}: not a readable safetensors file ({error}); run 'pwm pretrain' again") from error
+    return sum(n for name, n in tensor_sizes(weights).items() if not name.startswith("model.observation_"))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from pwm.runtime.errors import PWMError
-from pwm.runtime.files import PathLike, read_tensors, write_tensors
+from pwm.runtime.files import PathLike, open_tensors, read_tensors, write_tensors
+
+if TYPE_CHECKING:  # `pwm report` reads headers, and should not wait for PyTorch
+    import torch
+    from torch import Tensor
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """The optimiser's moments and step counts under names `prefix.<parameter number>.<name>`."""
+    import torch
+
     state = optimiser.state_dict()["state"]
     return {f"{prefix}.{i}.{name}": torch.as_tensor(value) for i, s in state.items() for name, value in s.items()}
 
@@ -77,6 +81,32 @@ def read_described(
     if found not in kinds:
         raise PWMError(f"{path}: holds a {found}, not a {' or '.join(kinds)}; pass the right file")
     return tensors, description
+
+
+def peek_description(path: PathLike) -> dict[str, Any]:
+    """The description in a file's header, without its tensors; empty where there is none that can be read."""
+    try:
+        with open_tensors(path, "numpy") as file:
+            metadata = file.metadata() or {}
+        return json.loads(metadata["pwm"])
+    except (PWMError, KeyError, TypeError, ValueError):
+        return {}  # whoever loads it says what is wrong
+
+
+def updates_done(path: PathLike) -> int:
+    """Updates done at a checkpoint, from its header alone; 0 where there is none that can be read."""
+    return int(peek_description(path).get("updates", 0))
+
+
+def tensor_sizes(path: PathLike) -> dict[str, int]:
+    """How many numbers each floating-point tensor of a file holds, from its header alone.
+
+    Raises:
+        PWMError: the file is missing or damaged.
+    """
+    with open_tensors(path, "numpy") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return {name: math.prod(part.get_shape()) for name, part in slices.items() if "F" in part.get_dtype()}
 
 
 def check_same(path: PathLike, about: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

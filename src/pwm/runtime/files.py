@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -129,13 +129,20 @@ def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[di
     Raises:
         PWMError: the file is missing, truncated, or not a safetensors file (pickles included).
     """
+    with open_tensors(path, "pt", str(device)) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+
+
+@contextlib.contextmanager
+def open_tensors(path: PathLike, framework: str, device: str = "cpu") -> Iterator[Any]:
+    """A safetensors file, of which so far only the header has been read; raises PWMError as `read_tensors` does."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise PWMError(f"{path}: no such file; check the path, or run the step that writes it")
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        with safe_open(path, framework=framework, device=device) as file:
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise PWMError(
             f"{path}: not a readable safetensors file ({error}); it is damaged or of another format, write it again"
