@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 import pwm.acting.collect as module
-from pwm.acting.collect import Part, collect, episode_seeds, with_noise
+from pwm.acting.collect import collect
+from pwm.acting.parts import Part
+from pwm.acting.record import with_noise
+from pwm.acting.seeds import episode_seeds
 from pwm.data.store import open_store
 from pwm.runtime.errors import PWMError
 from pwm.tasks.spec import TaskSpec
@@ -29,29 +32,13 @@ class Drift(gymnasium.Env):
 SPEC = TaskSpec("drift", 2, 2, 6, 3, "return", make=lambda **_: Drift())
 
 
-def play(spec, act, seeds, record):
-    """As `pwm.acting.rollout.run_episodes` does it, in a few lines."""
-    envs = [spec.make() for _ in seeds]
-    rows = np.stack([env.reset(seed=seed)[0] for env, seed in zip(envs, seeds)])
-    running, ended, lengths = np.ones(len(envs), bool), np.zeros(len(envs), bool), np.zeros(len(envs), int)
-    actions, rewards = np.zeros_like(rows), np.zeros(len(envs))
-    record(rows, actions, rewards, ended, lengths)
-    while running.any():
-        actions[:] = act(rows.copy())
-        for i in np.nonzero(running)[0]:
-            rows[i], rewards[i], ended[i], truncated, _ = envs[i].step(actions[i])
-            running[i] = not (ended[i] or truncated)
-            lengths[i] += 1
-        record(rows, actions, rewards, ended, lengths)
-
-
 def towards(seeds):
     return lambda observations: np.clip(observations + 0.3, -1, 1)
 
 
 def test_what_is_stored_replays(tmp_path):
     parts = [Part(SPEC, towards, "scripted", 5, 0.0, "expert"), Part(SPEC, towards, "scripted", 4, 0.5, "medium")]
-    collect(tmp_path / "s", parts, 7, play)
+    collect(tmp_path / "s", parts, 7)
     store = open_store(tmp_path / "s", verify=True)
     data, env = store["drift"], Drift()
     assert store.quality("drift").tolist() == ["expert"] * 5 + ["medium"] * 4
@@ -78,22 +65,22 @@ def test_what_is_stored_replays(tmp_path):
 def test_episodes_do_not_depend_on_their_company(tmp_path, monkeypatch):
     for name, together in (("a", 32), ("b", 2)):
         monkeypatch.setattr(module, "SIDE_BY_SIDE", together)
-        collect(tmp_path / name, [Part(SPEC, towards, "scripted", 5, 0.5)], 0, play)
+        collect(tmp_path / name, [Part(SPEC, towards, "scripted", 5, 0.5)], 0)
     assert open_store(tmp_path / "a").fingerprint() == open_store(tmp_path / "b").fingerprint()
-    collect(tmp_path / "c", [Part(SPEC, towards, "scripted", 5, 0.5)], 1, play)
+    collect(tmp_path / "c", [Part(SPEC, towards, "scripted", 5, 0.5)], 1)
     assert not np.array_equal(open_store(tmp_path / "a")["drift"].actions, open_store(tmp_path / "c")["drift"].actions)
 
 
 def test_noise_is_normal_and_differs_between_episodes_and_steps():
     spec = TaskSpec("long", 1, 2, 4000, 1, "return", make=lambda **_: None)
-    act = with_noise(lambda observations: np.zeros((3, 2), np.float32), 0.2, [4, 5, 4], spec)
-    draws = np.stack([act(np.zeros((3, 1))) for _ in range(4000)])
+    act = with_noise(lambda observations: np.zeros((1, 3, 2), np.float32), 0.2, [spec], [[4, 5, 4]])
+    draws = np.stack([act(np.zeros((1, 3, 1)))[0] for _ in range(4000)])
     assert np.array_equal(draws[:, 0], draws[:, 2]) and not np.array_equal(draws[:, 0], draws[:, 1])
     values = draws[:, :2].reshape(-1)
     assert abs(values.mean()) < 0.01 and abs(values.std() - 0.2) < 0.01
     assert abs(np.corrcoef(draws[:-1, 0, 0], draws[1:, 0, 0])[0, 1]) < 0.08
-    loud = with_noise(lambda observations: np.zeros((1, 2), np.float32), 50.0, [4], spec)
-    assert np.abs(loud(np.zeros((1, 1)))).max() <= 1
+    loud = with_noise(lambda observations: np.zeros((1, 1, 2), np.float32), 50.0, [spec], [[4]])
+    assert np.abs(loud(np.zeros((1, 1, 1)))).max() <= 1
 
 
 def test_seeds_go_on_and_differ_by_task():
@@ -110,8 +97,8 @@ def test_failures_leave_no_store(tmp_path):
         (Part(SPEC, lambda seeds: lambda observations: 1 / 0, "x", 1), "zero"),
     ):
         with pytest.raises((PWMError, ZeroDivisionError), match=message):
-            collect(tmp_path / "s", [part], 0, play)
+            collect(tmp_path / "s", [part], 0)
         with pytest.raises(PWMError, match="no episode store here"):
             open_store(tmp_path / "s")
     with pytest.raises(PWMError, match="seed is -1"):
-        collect(tmp_path / "s", [Part(SPEC, towards, "x", 1)], -1, play)
+        collect(tmp_path / "s", [Part(SPEC, towards, "x", 1)], -1)

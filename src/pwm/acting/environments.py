@@ -20,6 +20,7 @@ _ALIGNMENT = 64
 _FIELDS = (
     ("observations", np.float32),
     ("actions", np.float32),
+    ("seeds", np.int64),
     ("rewards", np.float64),
     ("returns", np.float64),
     ("lengths", np.int64),
@@ -31,14 +32,15 @@ _FIELDS = (
 
 
 class Table:
-    """What N tasks x E episodes have come to, in one piece of memory that processes may share.
+    """The state of N tasks x E episodes, in one piece of memory that processes may share.
 
     Attributes:
         observations, actions: float32 [N, E, O] and [N, E, A], padded at the end.
+        seeds: int64 [N, E], what each episode is reset with; negative: no seed, as the environment itself goes on.
         rewards: float64 [N, E], of the last step.
         returns: float64 [N, E], sum of the rewards so far.
         lengths: int64 [N, E], agent steps so far.
-        running: bool [N, E], false once the episode has ended.
+        running: bool [N, E], false before the first reset and once the episode has ended.
         terminated: bool [N, E], whether it ended by something other than its length.
         success, success_any: float64 [N, E], `info["success"]` of the last step and at any step; NaN if not reported.
 
@@ -47,6 +49,7 @@ class Table:
 
     observations: np.ndarray
     actions: np.ndarray
+    seeds: np.ndarray
     rewards: np.ndarray
     returns: np.ndarray
     lengths: np.ndarray
@@ -76,24 +79,38 @@ class Table:
     def clear(self) -> None:
         """The state before the first reset."""
         for name, _ in _FIELDS:
-            getattr(self, name).fill(np.nan if name.startswith("success") else name == "running")
+            getattr(self, name).fill(np.nan if name.startswith("success") else 0)
+
+    def start(self, index: tuple[Any, ...], observation: np.ndarray) -> None:
+        """Take in the first observation [o] of an episode, or [k, o] of the k episodes of a task at (n, rows)."""
+        self.observations[(*index, slice(observation.shape[-1]))] = observation
+        self.success[index] = self.success_any[index] = np.nan
+        self.rewards[index] = self.returns[index] = self.lengths[index] = self.terminated[index] = 0
+        self.running[index] = True
+
+    def advance(
+        self, index: tuple[Any, ...], observation: np.ndarray, reward: Any, terminated: Any, truncated: Any
+    ) -> None:
+        """Take in one step of an episode, or of k episodes of a task at (n, rows)."""
+        self.observations[(*index, slice(observation.shape[-1]))] = observation
+        self.rewards[index] = reward
+        self.returns[index] += reward
+        self.lengths[index] += 1
+        self.terminated[index] = terminated
+        self.running[index] = ~(np.asarray(terminated, bool) | np.asarray(truncated, bool))
 
 
 class Environments:
     """The environments at some indices of a table; they write to their own entries of it alone.
 
-    `specs` holds the task of each index used (others may be None), `seeds` [N, E] the seeds, and `at(index)` is called
-    before anything is done with an environment, for whoever has to tell what a process that died was doing.
+    `specs` holds the task of each index used (others may be None), and `at(index)` is called before anything is done
+    with an environment, for whoever has to tell what a process that died was doing.
     """
 
     def __init__(
-        self,
-        table: Table,
-        specs: Sequence[TaskSpec | None],
-        seeds: np.ndarray,
-        at: Callable[[Index], None] = lambda index: None,
+        self, table: Table, specs: Sequence[TaskSpec | None], at: Callable[[Index], None] = lambda index: None
     ) -> None:
-        self._table, self._specs, self._seeds, self._at = table, specs, seeds, at
+        self._table, self._specs, self._at = table, specs, at
         self._envs: dict[Index, Any] = {}
         self._cleanup = ExitStack()
 
@@ -113,14 +130,21 @@ class Environments:
                 raise self._failure(index, "cannot be made", error) from error
 
     def reset(self) -> None:
-        """Start every episode; raises PWMError that names the task and seed of one that fails."""
+        """Start the next episode of every environment that is not running, with its seed in the table.
+
+        Raises:
+            PWMError: one fails (names its task and seed).
+        """
         for index, env in self._envs.items():
+            if self._table.running[index]:
+                continue
             self._at(index)
+            seed = int(self._table.seeds[index])
             try:
-                observation, _ = env.reset(seed=int(self._seeds[index]))
+                observation, _ = env.reset(seed=seed if seed >= 0 else None)
             except Exception as error:
                 raise self._failure(index, "failed in reset()", error) from error
-            self._put(index, observation)
+            self._table.start(index, self._checked(index, observation))
 
     def step(self) -> None:
         """One step of every episode that is running; raises PWMError that names the task and seed of one that fails."""
@@ -132,15 +156,11 @@ class Environments:
             own = table.actions[index][: self._spec(index).action_dim].copy()
             try:
                 observation, reward, terminated, truncated, info = env.step(own)
-                table.rewards[index] = reward
-                table.returns[index] += reward
+                reward = float(reward)
                 success = float(info["success"]) if "success" in info else None
             except Exception as error:
                 raise self._failure(index, f"failed at step {table.lengths[index]}", error) from error
-            self._put(index, observation)
-            table.lengths[index] += 1
-            table.terminated[index] = terminated
-            table.running[index] = not (terminated or truncated)
+            table.advance(index, self._checked(index, observation), reward, terminated, truncated)
             if success is not None:
                 table.success[index] = success
                 table.success_any[index] = np.fmax(table.success_any[index], success)
@@ -155,14 +175,14 @@ class Environments:
         assert spec is not None
         return spec
 
-    def _put(self, index: Index, observation: np.ndarray) -> None:
+    def _checked(self, index: Index, observation: np.ndarray) -> np.ndarray:
         spec = self._spec(index)
         if observation.shape != (spec.observation_dim,):
             raise PWMError(f"{spec.id}: observation has shape {observation.shape}, expected ({spec.observation_dim},)")
-        self._table.observations[index][: spec.observation_dim] = observation
+        return observation
 
     def _failure(self, index: Index, what: str, error: Exception) -> PWMError:
-        spec, seed = self._spec(index), int(self._seeds[index])
+        spec, seed = self._spec(index), int(self._table.seeds[index])
         return PWMError(
             f"{spec.id}: its environment {what} in the episode with seed {seed} ({describe(error)}); "
             f"correct the environment, or leave this task out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +17,26 @@ from pwm.tasks.spec import TaskSpec
 
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations float32 [N, E, O] of N tasks x E episodes -> actions [N, E, A]; both padded at the end."""
+
+
+class Simulators(Protocol):
+    """What steps the environments of one group of episodes after another: `Workers`, or `SideBySide`."""
+
+    def begin(self, specs: Sequence[TaskSpec], seeds: np.ndarray, observation_dim: int, action_dim: int) -> Table:
+        """Reset N tasks x E episodes with `seeds` [N, E]; their table."""
+        ...
+
+    def step(self) -> None:
+        """One step of every running episode, with the actions in the table."""
+        ...
+
+    def end(self) -> None:
+        """The group is over."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,7 @@ def run_episodes(
     seeds: ArrayLike,
     on_step: Callable[[int], None] | None = None,
     observation_dim: int | None = None,
-    workers: Workers | None = None,
+    workers: Simulators | None = None,
     watch: Callable[[Table], None] | None = None,
 ) -> EpisodeResults:
     """Runs episode e of task n with seed `seeds[n, e]`, all of them at the same time.
@@ -53,8 +74,8 @@ def run_episodes(
     on_step          called after each step with the number of steps done (for progress; the longest episode has
                      `max(spec.episode_length)`)
     observation_dim  O; defaults to the largest of the tasks. Pass the policy's width if it is larger.
-    workers          the processes that step the environments; none means this one alone. They stay open, except after
-                     an error.
+    workers          what steps the environments: `Workers` or `SideBySide`; none means this process alone. It stays
+                     open, except after an error.
     watch            called with the table after the resets and after each step, for whoever records episodes
 
     An environment sees its own seed and actions only, so with a policy that treats rows separately the result does not
@@ -73,8 +94,7 @@ def run_episodes(
             if watch is not None:
                 watch(table)
             while table.running.any():
-                actions = _checked_actions(act(table.observations.copy()), specs, table.running, seeds, steps)
-                table.actions[:] = actions[..., : dims[1]]
+                table.actions[:] = checked_actions(act(table.observations.copy()), specs, table)
                 pool.step()
                 steps += 1
                 if watch is not None:
@@ -105,23 +125,24 @@ def _checked_seeds(seeds: ArrayLike, tasks: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _checked_actions(
-    actions: ArrayLike, specs: Sequence[TaskSpec], running: np.ndarray, seeds: np.ndarray, step: int
-) -> np.ndarray:
-    """Checks shape and, within the entries that count, finiteness."""
+def checked_actions(actions: ArrayLike, specs: Sequence[TaskSpec], table: Table) -> np.ndarray:
+    """Actions as the table's float32 [N, E, A].
+
+    Raises:
+        PWMError: a wrong shape, or an entry that counts and is not finite.
+    """
     actions = np.asarray(actions, dtype=np.float32)
-    width = max(spec.action_dim for spec in specs)
-    shape = running.shape
+    shape, width = table.running.shape, table.actions.shape[2]
     if actions.ndim != 3 or actions.shape[:2] != shape or actions.shape[2] < width:
         raise PWMError(
             f"the policy gave actions of shape {actions.shape}, expected [{shape[0]}, {shape[1]}, >={width}]"
         )
     for n, spec in enumerate(specs):
-        bad = running[n] & ~np.isfinite(actions[n, :, : spec.action_dim]).all(axis=-1)
+        bad = table.running[n] & ~np.isfinite(actions[n, :, : spec.action_dim]).all(axis=-1)
         if bad.any():
-            seed = seeds[n, int(np.argmax(bad))]
+            e = int(np.argmax(bad))
             raise PWMError(
-                f"{spec.id}: the policy gave a non-finite action at step {step} of the episode with seed {seed}; "
-                "its weights or observations hold NaN or infinity"
+                f"{spec.id}: the policy gave a non-finite action at step {table.lengths[n, e]} of the episode with "
+                f"seed {table.seeds[n, e]}; its weights or observations hold NaN or infinity"
             )
-    return actions
+    return actions[..., :width]

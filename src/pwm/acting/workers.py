@@ -42,6 +42,12 @@ def choose_workers(asked: int | None, agent_steps: int) -> int:
     return 0 if agent_steps < FEW_STEPS else min(count_cores(), MOST_WORKERS)
 
 
+def open_workers(asked: int | None, specs: Sequence[TaskSpec], environments: int, agent_steps: int) -> Workers:
+    """The processes for groups of up to `environments` episodes of any of these tasks; see `choose_workers`."""
+    widths = (max(spec.observation_dim for spec in specs), max(spec.action_dim for spec in specs))
+    return Workers(choose_workers(asked, agent_steps), Table.size(environments, *widths))
+
+
 class Workers:
     """Steps the environments of one group of episodes after another in `count` processes, this one among them.
 
@@ -85,9 +91,10 @@ class Workers:
         dims = (seeds.shape, observation_dim, action_dim)
         table = Table(*dims, self._buffer if self._others else None)
         table.clear()
-        self._own = Environments(table, specs, seeds)
+        table.seeds[:] = seeds
+        self._own = Environments(table, specs)
         for worker, share in zip(self._others, shares[1:]):
-            worker.begin(dims, payloads, seeds, specs, share)
+            worker.begin(dims, payloads, table.seeds, specs, share)
         self._own.add(shares[0])
         refused = [refusal for worker in self._others for refusal in worker.refused()]
         self._own.add(index for index, _ in refused)
@@ -100,10 +107,17 @@ class Workers:
 
     def step(self) -> None:
         """One step of every running episode, with the actions in the table. Raises PWMError as `begin` does."""
+        self._everywhere("step")
+
+    def reset(self) -> None:
+        """Start the next episode, with its seed in the table, wherever none is running. Raises as `begin` does."""
+        self._everywhere("reset")
+
+    def _everywhere(self, what: str) -> None:
         assert self._own is not None
         for worker in self._others:
-            worker.send("step")
-        self._own.step()
+            worker.send(what)
+        getattr(self._own, what)()
         for worker in self._others:
             worker.wait()
 
@@ -178,7 +192,7 @@ class _Worker:
 
         self._describe = doing
         needed = {n for n, _ in share}
-        self.send((dims, [p if n in needed else None for n, p in enumerate(payloads)], seeds, list(share)))
+        self.send((dims, [p if n in needed else None for n, p in enumerate(payloads)], list(share)))
 
     def refused(self) -> list[tuple[Index, str]]:
         """The environments that could not be built there, and why."""
@@ -215,7 +229,7 @@ class _Worker:
         self._pipe.close()
 
     def stop(self) -> None:
-        """Wait for its end, and bring it about where it does not come."""
+        """Wait for it to end by itself; terminate or kill it if it does not."""
         for last_resort in (self._process.terminate, self._process.kill):
             self._process.join(_PATIENCE)
             if self._process.exitcode is not None:
@@ -234,13 +248,12 @@ def _work(pipe: Any, buffer: Any, at: Any, place: int) -> None:
             if message == "end":
                 envs, ended = None, envs
                 if ended is not None:
-                    with suppress(Exception):  # its episodes are over, and what they brought is known
+                    with suppress(Exception):  # its episodes are over and their results are known
                         ended.close()
                 continue
             try:
-                if message == "step":
-                    assert envs is not None
-                    envs.step()
+                if isinstance(message, str):
+                    getattr(envs, message)()
                 else:
                     envs = _begin(pipe, message, buffer, at, place)
             except PWMError as error:
@@ -253,10 +266,10 @@ def _work(pipe: Any, buffer: Any, at: Any, place: int) -> None:
 
 def _begin(pipe: Any, message: Any, buffer: Any, at: Any, place: int) -> Environments:
     """Build this process's share of a group, tell what could not be built, and reset the rest."""
-    dims, payloads, seeds, share = message
+    dims, payloads, share = message
 
     def note(index: Index) -> None:
-        at[place] = np.ravel_multi_index(index, seeds.shape)
+        at[place] = np.ravel_multi_index(index, dims[0])
 
     specs: list[TaskSpec | None] = [None] * len(payloads)
     reasons: dict[int, str] = {}
@@ -266,7 +279,7 @@ def _begin(pipe: Any, message: Any, buffer: Any, at: Any, place: int) -> Environ
                 specs[n] = pickle.loads(payload)  # written by the process that started this one
             except Exception as error:
                 reasons[n] = describe(error)
-    envs = Environments(Table(*dims, buffer), specs, seeds, note)
+    envs = Environments(Table(*dims, buffer), specs, note)
     refused = []
     for index in share:
         if index[0] not in reasons:

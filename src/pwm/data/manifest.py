@@ -45,7 +45,7 @@ class Origin:
 
     policy      "random", "scripted", or the SHA-256 of a policy file
     noise       standard deviation of the normal noise added to its actions
-    seed, first episode i of them was reset with `collect.episode_seeds(seed, task, ...)[first + i]`
+    seed, first episode i of them was reset with `episode_seeds(seed, task, ...)[first + i]`
     episodes    how many
     quality     their tag, or None
     versions    of the packages that decide what a simulator does

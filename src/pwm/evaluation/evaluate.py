@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pwm.acting.environments import Table
 from pwm.acting.policy_file import DeployedPolicy, act_together, find_policies, load_policy
 from pwm.acting.random_policy import RandomPolicy
 from pwm.acting.rollout import Act, EpisodeResults, run_episodes
-from pwm.acting.workers import Workers, choose_workers
+from pwm.acting.workers import Workers, open_workers
 from pwm.data.store import open_store
 from pwm.evaluation.aggregate import aggregate
 from pwm.evaluation.film import write_film
@@ -34,7 +33,7 @@ MAX_ENVIRONMENTS = 64
 
 @dataclass(frozen=True)
 class _Member:
-    """One policy of the run, and the environment it is to prove itself in."""
+    """One policy of the run, and its task."""
 
     policy: DeployedPolicy
     digest: str
@@ -111,12 +110,12 @@ class _Evaluation:
         size = max(1, MAX_ENVIRONMENTS // len(self.seeds))
         groups = [_split(tasks, size), _split(todo, size)]
         steps = sum(self._steps([_spec(x) for x in group]) for kind in groups for group in kind)
-        workers = choose_workers(workers, self._agent_steps([*tasks, *(m.spec for m in todo)]))
+        agent_steps = len(self.seeds) * sum(_spec(x).episode_length for x in [*tasks, *todo])
         with (
             self.clock.stage("evaluate"),
             progress("Evaluation", steps) as bar,
             MetricsLog(self.run) as log,
-            Workers(workers, self._capacity()) as pool,
+            open_workers(workers, list(self.specs.values()), MAX_ENVIRONMENTS, agent_steps) as pool,
         ):
             for group in groups[0]:
                 scores = self._play(group, lambda seeds, first, g=group: RandomPolicy(g, seeds), bar, pool)
@@ -192,15 +191,6 @@ class _Evaluation:
                 if reported and np.isfinite(values := np.concatenate(reported)).all():
                     own[name] = values.tolist()
         return scores
-
-    def _agent_steps(self, specs: Sequence[TaskSpec]) -> int:
-        return len(self.seeds) * sum(spec.episode_length for spec in specs)
-
-    def _capacity(self) -> int:
-        """Bytes of the largest group."""
-        specs = self.specs.values()
-        environments = max(MAX_ENVIRONMENTS, 1)
-        return Table.size(environments, max(s.observation_dim for s in specs), max(s.action_dim for s in specs))
 
     def _parts(self, specs: Sequence[TaskSpec]) -> int:
         return -(-len(specs) * len(self.seeds) // MAX_ENVIRONMENTS)
