@@ -160,7 +160,7 @@ def test_how_many_processes_by_itself(run, monkeypatch):
             super().__init__(0, capacity)
 
     monkeypatch.setattr(module, "Workers", Counted)
-    monkeypatch.setattr(module, "count_cores", lambda: 5)
+    monkeypatch.setattr("pwm.acting.workers.count_cores", lambda: 5)
     evaluate_run(run, 1, film_seconds=0)
     monkeypatch.setattr(module, "FEW_STEPS", 60)  # two episodes of 6 + 9 steps, random and learned
     evaluate_run(run, 2, film_seconds=0)

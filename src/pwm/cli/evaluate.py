@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -33,6 +34,9 @@ class Evaluate:
     return_range: dict[str, tuple[float, float]] = field(default_factory=dict)
     """TASK LOW HIGH...: the returns that count as 0 and as 1 where all tasks are put on one scale. dm_control's tasks
     know theirs, Meta-World's are scored by success, and tasks without are left out of the aggregate."""
+    simulator: Literal["task", "trained"] = "task"
+    """task: the simulator as it is registered. trained: with the settings that a policy of `pwm train` was trained with
+    (--mass-matrix-every, --contact-stiffness); results.json names them."""
     threads: int | None = None
     """CPU threads; none leaves PyTorch's choice."""
 
@@ -57,8 +61,11 @@ def main(arguments: Sequence[str]) -> int:
         Stopwatch(args.run, STARTED),
         args.workers,
         args.return_range,
+        args.simulator,
         command=command_line("evaluate", arguments),
     )
     show_results(results)
+    for task, settings in results.get("simulators", {}).items():
+        print(f"Simulator of {task}: {', '.join(f'{name} {value}' for name, value in settings.items())}")
     print(f"Results in {args.run / 'results.json'}. Next: pwm report {args.run}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from pwm.data.store import open_store
 from pwm.evaluation.aggregate import aggregate
 from pwm.evaluation.film import write_film
 from pwm.evaluation.results import Scores, read_results, results_path, task_entry
+from pwm.runtime.config import from_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_json
 from pwm.runtime.metrics import MetricsLog
@@ -26,7 +27,10 @@ from pwm.runtime.run_folder import read_run_file
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.tasks.registry import get_task
 from pwm.tasks.spec import TaskSpec
+from pwm.tasks.vector import EnvironmentConfig, in_simulator
 
+Simulator = Literal["task", "trained"]
+"""Where policies are measured: in the task's own simulator, or in the one that they were trained in."""
 MAX_ENVIRONMENTS = 64
 """Environments alive at one time; a simulator takes some megabytes each."""
 
@@ -49,14 +53,15 @@ def evaluate_run(
     clock: Stopwatch | None = None,
     workers: int | None = None,
     return_ranges: Mapping[str, tuple[float, float]] | None = None,
+    simulator: Simulator = "task",
 ) -> dict[str, Any]:
     """What `pwm.evaluate` does, without its record in run.json; arguments, result and errors are the same.
 
     Policies of different tasks step side by side. Data means come from the store that run.json names, and are null
     where it is gone or has changed.
 
-    Writes `results.json` (after each group of policies: what is in it for the same policy file, episodes and seed is
-    not measured again), lines of phase "evaluation" to `metrics.jsonl`, and `films/<task>.webp`, or the
+    Writes `results.json` (after each group of policies: what is in it for the same policy file, episodes, seed and
+    simulator is not measured again), lines of phase "evaluation" to `metrics.jsonl`, and `films/<task>.webp`, or the
     reason for its absence as "film_note".
     """
     run = Path(run)
@@ -64,8 +69,10 @@ def evaluate_run(
         raise PWMError(f"episodes is {episodes} and seed {seed}: they must be at least 1 and 0")
     if not run.is_dir():
         raise PWMError(f"{run}: no such run folder; check the path")
-    results = read_results(run, episodes, seed)
     members = [_member(path, device, return_ranges or {}) for path in find_policies(run)]
+    simulators = _simulators(members, simulator)
+    members = [replace(m, spec=in_simulator(m.spec, simulators[m.spec.id])) for m in members]
+    results = read_results(run, episodes, seed, {t: s.given() for t, s in simulators.items() if s.given()})
     for task in set(return_ranges or {}) - {member.spec.id for member in members}:
         raise PWMError(f"return range of {task}: this run has no policy of that task")
     clock = clock or Stopwatch(run)
@@ -223,6 +230,19 @@ def _member(path: Path, device: torch.device | str, ranges: Mapping[str, tuple[f
     if ours != theirs:
         raise PWMError(f"{path}: made for (observation, action) sizes {ours}, but task {spec.id} has {theirs}")
     return _Member(policy, sha256(path), spec)
+
+
+def _simulators(members: Sequence[_Member], simulator: Simulator) -> dict[str, EnvironmentConfig]:
+    """The settings of each task's simulator."""
+    if simulator not in get_args(Simulator):
+        raise PWMError(f"simulator is {simulator!r}, must be one of {', '.join(get_args(Simulator))}")
+    found: dict[str, EnvironmentConfig] = {}
+    for member in members:
+        trained = member.policy.about.get("simulator") if simulator == "trained" else None
+        own = from_dict(EnvironmentConfig, trained or {}, f"policy of {member.spec.id}")
+        if found.setdefault(member.spec.id, own) != own:
+            raise PWMError(f"policies of {member.spec.id} were trained in different simulators; use a run for each")
+    return found
 
 
 def _data_means(run: Path, task: str) -> dict[str, float | None]:

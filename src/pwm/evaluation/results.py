@@ -24,14 +24,19 @@ def results_path(run: PathLike) -> Path:
     return Path(run) / "results.json"
 
 
-def read_results(run: PathLike, episodes: int, seed: int) -> dict[str, Any]:
+def read_results(
+    run: PathLike, episodes: int, seed: int, simulators: dict[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """The results of an earlier evaluation with the same episodes and seed; an empty one where there is none.
+
+    `simulators` (task -> settings) are those that are not the tasks' own; only results from the same ones count.
 
     Raises:
         PWMError: the file is damaged.
     """
     path = results_path(run)
     empty = {"wall_seconds": {}, "episodes": episodes, "seed": seed, "random": {}, "tasks": {}}
+    empty |= {"simulators": simulators} if simulators else {}
     if not path.exists():
         return empty
     cure = "; delete the file and run `pwm evaluate` again"
@@ -42,7 +47,7 @@ def read_results(run: PathLike, episodes: int, seed: int) -> dict[str, Any]:
     parts = (found, *(found.get(name) for name in ("tasks", "random"))) if isinstance(found, dict) else (found,)
     if not all(isinstance(part, dict) for part in parts):
         raise PWMError(f"{path}: is not an object with objects 'tasks' and 'random'{cure}")
-    if (found.get("episodes"), found.get("seed")) != (episodes, seed):
+    if any(found.get(name) != empty.get(name) for name in ("episodes", "seed", "simulators")):
         return empty
     for task, entry in found["tasks"].items():
         policies = entry.get("policies") if isinstance(entry, dict) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,6 +13,7 @@ from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
 from pwm.tasks.locomotion.family import LocomotionMaker
 from pwm.tasks.registry import get_task, list_tasks
+from pwm.tasks.spec import TaskSpec
 from pwm.tasks.step import Step as Step
 
 
@@ -96,6 +97,16 @@ def make_environment(
         known = ", ".join(name for name in list_tasks() if is_differentiable(name))
         raise PWMError(f"no gradients flow through the simulator of the task {task}; they do for {known}")
     return make.many(num_envs, seed=seed, device=device, **(config or EnvironmentConfig()).given())
+
+
+def in_simulator(spec: TaskSpec, config: EnvironmentConfig) -> TaskSpec:
+    """The task in a simulator of these settings. Raises PWMError where it has no such settings."""
+    settings = config.given()
+    if not settings:
+        return spec
+    if not isinstance(spec.make, LocomotionMaker):
+        raise PWMError(f"{spec.id}: its simulator has no settings {' and '.join(settings)}; evaluate it as registered")
+    return replace(spec, make=replace(spec.make, settings=settings))
 
 
 def is_differentiable(task: str) -> bool:

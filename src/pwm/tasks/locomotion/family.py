@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,19 +30,21 @@ class LocomotionMaker:
 
     name: str
     mass_files: tuple[str, str] | None = None
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of the simulator that are not the task's own, for `make_locomotion`."""
     packages: ClassVar[tuple[str, ...]] = ("newton", "warp-lang")
     """What the simulator needs besides the packages that all of this library needs."""
 
     def __call__(self, render_mode: str | None = None) -> LocomotionTaskEnv:
         from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv
 
-        return LocomotionTaskEnv(self.name, render_mode, mass_files=self.mass_files)
+        return LocomotionTaskEnv(self.name, render_mode, mass_files=self.mass_files, **self.settings)
 
     def many(self, num_envs: int, **settings: Any) -> LocomotionEnv:
         """`make_locomotion` with these settings."""
         from pwm.tasks.locomotion.environment import make_locomotion
 
-        return make_locomotion(self.name, num_envs, mass_files=self.mass_files, **settings)
+        return make_locomotion(self.name, num_envs, mass_files=self.mass_files, **self.settings | settings)
 
 
 TASKS: tuple[TaskSpec, ...] = tuple(
