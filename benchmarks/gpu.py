@@ -33,7 +33,7 @@ from pwm.runtime.memory import free_bytes
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.estimate import pretrain_bytes, world_model_update_flops
 from pwm.world_model.model import WorldModel
-from pwm.world_model.pretrain import Pretrainer
+from pwm.world_model.pretrain import build_pretrainer
 
 PRECISIONS = ("bfloat16", "tf32", "float32")
 FLEETS = (1, 8, 30, 80)
@@ -119,7 +119,7 @@ def world_model(
     flops = world_model_update_flops(model.config, config.batch_size, config.horizon, *sizes)
     estimate = None if config.cuda_graph else pretrain_bytes(model.config, config, *sizes, device)
     clear(device)
-    trainer = Pretrainer(store, model.config, config, device=device)
+    trainer = build_pretrainer(store, model.config, config, device=device)
     return rate(trainer.update, device, precision, flops) | {"slices": config.batch_size, "estimated_bytes": estimate}
 
 

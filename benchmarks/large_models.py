@@ -32,12 +32,12 @@ def measure(size: str, updates: int = 2, **settings: Any) -> dict[str, Any]:
     from benchmarks import workload
     from pwm.runtime.memory import peak_bytes, peak_process_bytes
     from pwm.world_model.config import PretrainConfig, world_model_size
-    from pwm.world_model.pretrain import Pretrainer
+    from pwm.world_model.pretrain import build_pretrainer
 
     config = PretrainConfig(held_out=0.0, precision="auto", **settings)
     with workload.synthetic_store() as store:
         started = peak_process_bytes()
-        trainer = Pretrainer(store, world_model_size(size), config)
+        trainer = build_pretrainer(store, world_model_size(size), config)
         losses, seconds = [], []
         for _ in range(updates):
             begin = time.perf_counter()

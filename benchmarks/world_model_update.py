@@ -14,11 +14,10 @@ from benchmarks.harness import compare
 from benchmarks.reference.convert import convert_world_model
 from benchmarks.reference.world_model_update import WorldModelTrainer
 from benchmarks.results import Context, Record, measured
-from pwm.data.sampler import SliceSampler
 from pwm.data.store import EpisodeStore
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.estimate import world_model_update_flops
-from pwm.world_model.pretrain import Pretrainer
+from pwm.world_model.pretrain import Pretrainer, build_pretrainer
 
 NAME = "world_model_update"
 BATCHES = (64, 256)
@@ -37,7 +36,7 @@ def run(context: Context, batches: tuple[int, ...] = BATCHES) -> Iterator[tuple[
 
 def _step(context: Context, size: str, batch: int, store: EpisodeStore) -> Record:
     config = PretrainConfig(batch_size=batch, held_out=0.0, precision=context.precision)
-    trainer = Pretrainer(store, world_model_size(size), config, device=context.device)
+    trainer = build_pretrainer(store, world_model_size(size), config, device=context.device)
     model = trainer.model
     workload.randomise(model, 0)
     theirs = reference(trainer, context.device)
@@ -61,12 +60,11 @@ def reference(trainer: Pretrainer, device: torch.device) -> Callable[[], object]
     """The reference's gradient step, from the weights that the library's trainer has now."""
     config = trainer.config
     theirs = WorldModelTrainer(convert_world_model(trainer.model).to(device), config)
-    sampler = SliceSampler(trainer.store, config.horizon, config.batch_size, trainer.seed, device)
     step = 0
 
     def update() -> object:
         nonlocal step
         step += 1
-        return theirs.update(sampler.sample(step))
+        return theirs.update(trainer.sampler(step))
 
     return update

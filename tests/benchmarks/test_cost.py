@@ -15,7 +15,7 @@ from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.estimate import action_flops, policy_update_flops
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.estimate import mlp_flops, world_model_update_flops
-from pwm.world_model.pretrain import Pretrainer
+from pwm.world_model.pretrain import build_pretrainer
 from tests.benchmarks.conftest import MODEL, POLICY, SIZES
 
 # Products with one column may run as matrix-vector products, which the counter does not see.
@@ -66,7 +66,7 @@ def test_planning_numbers_at_48m():
 @pytest.mark.parametrize("batch", [4, 10])
 def test_world_model_update(store, batch):
     config = PretrainConfig(batch_size=batch, horizon=6, held_out=0.0)
-    trainer = Pretrainer(store, MODEL, config)
+    trainer = build_pretrainer(store, MODEL, config)
     o, a = trainer.model.observation_dim, trainer.model.action_dim
     formula = world_model_update_flops(MODEL, batch, config.horizon, len(SIZES), o, a)
     assert counted(trainer.update) == pytest.approx(formula, rel=RELATIVE)

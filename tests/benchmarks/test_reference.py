@@ -19,7 +19,7 @@ from benchmarks.reference.world_model_update import WorldModelTrainer, two_hot
 from pwm.agents.pwm.losses import PolicyBatch, actor_loss, critic_gradients, critic_targets
 from pwm.data.sampler import SliceSampler
 from pwm.world_model.loss import world_model_loss
-from pwm.world_model.pretrain import Pretrainer
+from pwm.world_model.pretrain import build_pretrainer
 from tests.benchmarks.conftest import MODEL, POLICY, PRETRAIN
 
 ORDER = latent_order(MODEL)
@@ -179,7 +179,7 @@ def test_whole_updates(pair, scale):
 
 def test_whole_world_model_updates(store):
     config = PRETRAIN
-    trainer = Pretrainer(store, MODEL, config)
+    trainer = build_pretrainer(store, MODEL, config)
     workload.randomise(trainer.model, 0)
     reference = WorldModelTrainer(convert_world_model(trainer.model), config)
     start = deepcopy(reference.model)
@@ -216,10 +216,10 @@ def test_bfloat16_gradients_point_the_same_way(pair, model, store):
 
 
 def test_bfloat16_world_model_gradients_point_the_same_way(store):
-    trainer = Pretrainer(store, MODEL, replace(PRETRAIN, precision="bfloat16"))
+    trainer = build_pretrainer(store, MODEL, replace(PRETRAIN, precision="bfloat16"))
     workload.randomise(trainer.model, 0)
     reference = convert_world_model(trainer.model)
-    batch = trainer.sampler(0).sample(0)
+    batch = trainer.sampler(0)
     loss, _ = world_model_loss(trainer.model, batch, PRETRAIN)
     loss.backward()
     expected = WorldModelTrainer(reference, PRETRAIN).loss(batch)

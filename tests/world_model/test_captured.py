@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pwm.world_model.config import PretrainConfig, world_model_size
-from pwm.world_model.pretrain import Pretrainer
+from pwm.world_model.pretrain import build_pretrainer
 from tests.world_model.conftest import drifting_points
 
 MODEL = world_model_size("tiny", episodic=True)
@@ -19,7 +19,7 @@ def store(tmp_path_factory):
 
 
 def test_buffers_in_between_change_no_bit(store):
-    plain, captured = (Pretrainer(store, MODEL, replace(CONFIG, cuda_graph=c)) for c in (False, True))
+    plain, captured = (build_pretrainer(store, MODEL, replace(CONFIG, cuda_graph=c)) for c in (False, True))
     for _ in range(6):
         ours, theirs = captured.update(), plain.update()
         assert all(torch.equal(ours[name], value) for name, value in theirs.items())
@@ -31,7 +31,7 @@ def test_buffers_in_between_change_no_bit(store):
 def meta(store, monkeypatch):
     """A trainer on the meta device, whose tensors have shapes and no data: what would wait for a device fails there."""
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: None)  # PyTorch's own business, and not for meta tensors
-    return Pretrainer(store, MODEL, CONFIG, device="meta")
+    return build_pretrainer(store, MODEL, CONFIG, device="meta")
 
 
 def test_an_update_reads_nothing_back_and_its_shapes_depend_on_no_data(meta):
@@ -40,17 +40,15 @@ def test_an_update_reads_nothing_back_and_its_shapes_depend_on_no_data(meta):
     assert values["loss"].shape == () and values["loss"].device.type == "meta"
 
 
-def test_what_waits_is_caught(meta, monkeypatch):
-    from pwm.world_model import pretrain
-
-    loss = pretrain.world_model_loss
+def test_what_waits_is_caught(meta):
+    loss = meta.loss
 
     def waits(*args):
         value, parts = loss(*args)
         assert value.item() >= 0
         return value, parts
 
-    monkeypatch.setattr(pretrain, "world_model_loss", waits)
+    meta.loss = waits
     with pytest.raises(RuntimeError, match="meta"):
         meta.update()
 
@@ -59,7 +57,9 @@ def test_what_waits_is_caught(meta, monkeypatch):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_recorded_update_equals_the_update(store, precision):
     config = replace(CONFIG, updates=20, precision=precision)
-    plain, captured = (Pretrainer(store, MODEL, replace(config, cuda_graph=c), device="cuda") for c in (False, True))
+    plain, captured = (
+        build_pretrainer(store, MODEL, replace(config, cuda_graph=c), device="cuda") for c in (False, True)
+    )
     for _ in range(20):
         ours, theirs = ({n: float(v) for n, v in trainer.update().items()} for trainer in (captured, plain))
         assert ours == pytest.approx(theirs, rel=1e-3)

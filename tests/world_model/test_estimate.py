@@ -8,7 +8,7 @@ from pwm.runtime.memory import peak_bytes
 from pwm.world_model import estimate as cost
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.estimate import estimate_pretrain, pretrain_bytes
-from pwm.world_model.pretrain import Pretrainer
+from pwm.world_model.pretrain import build_pretrainer
 from tests.world_model.conftest import drifting_points
 
 MODEL = world_model_size("tiny", episodic=True)
@@ -27,7 +27,7 @@ def store(tmp_path_factory):
 )
 def test_the_rehearsal_finds_what_a_real_update_needs(store, changes):
     config = replace(CONFIG, **changes)
-    trainer = Pretrainer(store, MODEL, config)
+    trainer = build_pretrainer(store, MODEL, config)
     trainer.update()  # from now on Adam's moments are there
     trainer.model.zero_grad(set_to_none=True)
     weights = sum(4 * p.numel() for p in trainer.model.parameters())

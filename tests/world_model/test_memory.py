@@ -9,7 +9,7 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.memory import peak_bytes
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
 from pwm.world_model.loss import world_model_loss
-from pwm.world_model.pretrain import Pretrainer, backward, micro_batches, pretrain
+from pwm.world_model.pretrain import Pretrainer, backward, build_pretrainer, micro_batches, pretrain
 from tests.world_model.conftest import drifting_points
 
 MODEL = world_model_size("tiny", episodic=True)
@@ -23,7 +23,7 @@ def store(tmp_path_factory):
 
 def trainer(store, model=MODEL, **changes):
     """A trainer whose every layer passes gradients on."""
-    out = Pretrainer(store, model, replace(CONFIG, **changes))
+    out = build_pretrainer(store, model, replace(CONFIG, **changes))
     generator = torch.Generator().manual_seed(0)
     for parameter in out.model.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
@@ -31,7 +31,7 @@ def trainer(store, model=MODEL, **changes):
 
 
 def gradients(trainer):
-    losses = backward(trainer.model, trainer.sampler(0).sample(0), trainer.config)
+    losses = backward(trainer.model, trainer.loss, trainer.sampler(0), trainer.config)
     return losses, {name: p.grad for name, p in trainer.model.named_parameters()}
 
 
@@ -60,7 +60,7 @@ def test_recomputation_in_float64_is_exact_to_rounding(store):
     for steps in (0, 2):
         t = trainer(store, recompute_steps=steps)
         t.model.double()
-        batch = t.sampler(0).sample(0)
+        batch = t.sampler(0)
         batch = batch._replace(**{n: getattr(batch, n).double() for n in ("observations", "actions", "rewards")})
         loss, _ = world_model_loss(t.model, batch, t.config)
         grads.append(torch.autograd.grad(loss, list(t.model.parameters())))
@@ -70,7 +70,7 @@ def test_recomputation_in_float64_is_exact_to_rounding(store):
 
 def test_parts_cover_a_batch_once_and_grow_as_slices_shrink(store):
     t = trainer(store, micro_batch=5, short_horizons=(2,))
-    batch = t.samplers[0].sample(0)
+    batch = t.sampler(0)
     assert batch.rewards.shape == (2, 72)  # as many transitions as 24 slices of 6
     parts = list(micro_batches(batch, t.config))
     assert [len(part.tasks) for part, _ in parts] == [15, 15, 15, 15, 12]

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from pwm.data.sampler import split_episodes
+from pwm.data.sampler import SliceSampler, split_episodes
 from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import MetricsLog, read_metrics
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.files import load_world_model, world_model_path
-from pwm.world_model.pretrain import Pretrainer, _moments, pretrain
+from pwm.world_model.loss import world_model_loss
+from pwm.world_model.model import WorldModel
+from pwm.world_model.pretrain import Pretrainer, _moments, build_pretrainer, pretrain
 from tests.world_model.conftest import drifting_points
 
 MODEL = world_model_size("tiny")
@@ -38,9 +40,9 @@ def _observations(store, task, episode):
     return np.array(data.observations[data.offsets[episode] + episode : data.offsets[episode + 1] + episode + 1])
 
 
-def test_the_loss_falls_and_rewards_are_foretold(store):
+def test_the_loss_falls_and_rewards_are_predicted(store):
     config = replace(CONFIG, updates=150, learning_rate=3e-3, final_learning_rate=1e-4, warmup=10, batch_size=64)
-    trainer = Pretrainer(store, MODEL, config)
+    trainer = build_pretrainer(store, MODEL, config)
     losses = [float(trainer.update()["loss"]) for _ in range(150)]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
     measured = trainer.measure()
@@ -48,17 +50,17 @@ def test_the_loss_falls_and_rewards_are_foretold(store):
 
 
 def test_learning_rate_schedule(store):
-    trainer = Pretrainer(store, MODEL, replace(CONFIG, updates=11, warmup=1, final_learning_rate=0.0))
+    trainer = build_pretrainer(store, MODEL, replace(CONFIG, updates=11, warmup=1, final_learning_rate=0.0))
     rates = [trainer.learning_rate(step) for step in range(11)]
     assert rates[0] == pytest.approx(1.5e-4) and rates[5] == pytest.approx(1.5e-4) and rates[10] == 0.0
-    assert Pretrainer(store, MODEL, CONFIG).learning_rate(7) == CONFIG.learning_rate
+    assert build_pretrainer(store, MODEL, CONFIG).learning_rate(7) == CONFIG.learning_rate
     trainer.update()
     assert trainer.optimiser.param_groups[0]["lr"] == pytest.approx(0.3 * rates[0])
 
 
 def test_observations_are_normalised_by_the_training_episodes(store):
-    trainer = Pretrainer(store, MODEL, CONFIG)
-    observations = trainer.sampler(0).sample(0).observations[:, :, :2]
+    trainer = build_pretrainer(store, MODEL, CONFIG)
+    observations = trainer.sampler(0).observations[:, :, :2]
     scaled = observations * trainer.model.observation_scale[0] - trainer.model.observation_shift[0]
     assert scaled.abs().mean() < 3
     train, held_out = split_episodes(store, CONFIG.held_out, 0)
@@ -67,7 +69,7 @@ def test_observations_are_normalised_by_the_training_episodes(store):
         shown = rows * trainer.model.observation_scale[row].numpy() - trainer.model.observation_shift[row].numpy()
         np.testing.assert_allclose(shown.mean(0), 0.0, atol=1e-5)
         np.testing.assert_allclose(shown.std(0, ddof=1), 1.0, rtol=1e-4)
-    plain = Pretrainer(store, MODEL, replace(CONFIG, normalise_observations=False)).model
+    plain = build_pretrainer(store, MODEL, replace(CONFIG, normalise_observations=False)).model
     assert torch.equal(plain.observation_scale, torch.ones(2, 2)) and not plain.observation_shift.any()
 
 
@@ -78,28 +80,28 @@ def test_an_observation_that_never_changes_is_not_blown_up(store, monkeypatch):
 
 
 def test_training_and_held_out_slices_come_from_apart(store):
-    trainer = Pretrainer(store, MODEL, replace(CONFIG, batch_size=256), seed=3)
+    trainer = build_pretrainer(store, MODEL, replace(CONFIG, batch_size=256), seed=3)
     for task, episodes in split_episodes(store, CONFIG.held_out, 3)[1].items():
         reserved = {float(x) for e in episodes for x in _observations(store, task, e)[1:, 0]}
         row = store.tasks.index(task)
-        for batch, inside in ((trainer.sampler(7).sample(7), False), (trainer.held_out, True)):
+        for batch, inside in ((trainer.sampler(7), False), (trainer.held_out, True)):
             ends = batch.observations[-1, batch.tasks == row, 0].tolist()
             assert len(ends) > 9 and all((x in reserved) == inside for x in ends)
 
 
 def test_the_seed_reaches_weights_and_batches_and_early_starts_the_slices(store):
-    first, same, other = (Pretrainer(store, MODEL, replace(CONFIG, held_out=0.0), seed=s) for s in (0, 0, 1))
+    first, same, other = (build_pretrainer(store, MODEL, replace(CONFIG, held_out=0.0), seed=s) for s in (0, 0, 1))
     assert torch.equal(first.model.embedding, same.model.embedding)
     assert not torch.equal(first.model.embedding, other.model.embedding)
-    a, b, c = (trainer.sampler(0).sample(0).observations for trainer in (first, same, other))
+    a, b, c = (trainer.sampler(0).observations for trainer in (first, same, other))
     assert torch.equal(a, b) and not torch.equal(a, c)
-    early = Pretrainer(store, MODEL, replace(CONFIG, early_starts=1.0)).sampler(7).sample(7).observations
+    early = build_pretrainer(store, MODEL, replace(CONFIG, early_starts=1.0)).sampler(7).observations
     starts = {float(_observations(store, task, e)[t, 0]) for task in store.tasks for e in range(8) for t in (0, 1)}
     assert {float(x) for x in early[0, :, 0]} <= starts
 
 
 def test_an_update_clips_the_gradient_and_bounds_the_embedding(store):
-    trainer = Pretrainer(store, MODEL, replace(CONFIG, grad_norm=1e-3))
+    trainer = build_pretrainer(store, MODEL, replace(CONFIG, grad_norm=1e-3))
     with torch.no_grad():
         trainer.model.embedding.fill_(5.0)
     norm = trainer.update()["grad_norm"]
@@ -110,7 +112,7 @@ def test_an_update_clips_the_gradient_and_bounds_the_embedding(store):
 
 def test_bfloat16_stays_close_and_resumes_to_the_same_bits(store, tmp_path):
     config = replace(CONFIG, precision="bfloat16")
-    exact, low, again = (Pretrainer(store, MODEL, c) for c in (CONFIG, config, config))
+    exact, low, again = (build_pretrainer(store, MODEL, c) for c in (CONFIG, config, config))
     assert {part.precision for part in low.model.children()} == {"bfloat16"}
     for _ in range(3):
         expected, ours = exact.update()["loss"], low.update()["loss"]
@@ -124,11 +126,11 @@ def test_bfloat16_stays_close_and_resumes_to_the_same_bits(store, tmp_path):
 
 
 def test_short_horizons_come_first_with_as_many_transitions(store):
-    trainer = Pretrainer(store, MODEL, replace(CONFIG, updates=6, batch_size=4, horizon=8, short_horizons=(2, 4)))
-    shapes = [trainer.sampler(step).sample(step).rewards.shape for step in range(7)]
+    trainer = build_pretrainer(store, MODEL, replace(CONFIG, updates=6, batch_size=4, horizon=8, short_horizons=(2, 4)))
+    shapes = [trainer.sampler(step).rewards.shape for step in range(7)]
     assert shapes == [(2, 16), (2, 16), (4, 8), (4, 8), (8, 4), (8, 4), (8, 4)]
     with pytest.raises(PWMError, match="short_horizons"):
-        Pretrainer(store, MODEL, replace(CONFIG, short_horizons=(9,)))
+        build_pretrainer(store, MODEL, replace(CONFIG, short_horizons=(9,)))
 
 
 def test_resume_equals_uninterrupted(store, tmp_path, monkeypatch):
@@ -196,7 +198,7 @@ def test_numbers_that_are_not_finite_stop_with_advice(store, tmp_path, monkeypat
         pretrain(store, tmp_path, MODEL, CONFIG)
     checkpoint = world_model_path(tmp_path).with_name("checkpoint.safetensors")
     assert str(checkpoint) in str(caught.value)
-    kept = Pretrainer(store, MODEL, CONFIG)
+    kept = build_pretrainer(store, MODEL, CONFIG)
     kept.load(checkpoint)
     assert kept.updates == 3 and not world_model_path(tmp_path).exists()
 
@@ -204,6 +206,33 @@ def test_numbers_that_are_not_finite_stop_with_advice(store, tmp_path, monkeypat
 def test_a_held_out_split_of_short_episodes_is_not_measured(tmp_path):
     store = drifting_points(tmp_path / "store", lengths=(2, 2, 2, 2, 2, 2, 2, 20))
     seed = next(s for s in range(99) if all(7 not in e for e in split_episodes(store, 0.25, s)[1].values()))
-    trainer = Pretrainer(store, MODEL, CONFIG, seed=seed)
+    trainer = build_pretrainer(store, MODEL, CONFIG, seed=seed)
     assert trainer.held_out is None and trainer.measure() == {}
     trainer.update()
+
+
+def test_a_trainer_goes_on_with_other_data_and_another_loss_from_a_checkpoint_of_its_owner(store):
+    """As a loop that collects data does: one model and optimiser, a sampler per round, a constant step size."""
+    batches = [SliceSampler(store, 3, 16, seed).sample for seed in (1, 2)]
+
+    def rewards_alone(model, batch, config):
+        return world_model_loss(model, batch, replace(config, latent_weight=0.0))
+
+    def make():
+        model = WorldModel(MODEL, store.tasks, [2, 2], [1, 2])
+        return Pretrainer(model, batches[0], rewards_alone, replace(CONFIG, updates=1))
+
+    whole, first, second = make(), make(), make()
+    for trainer in (whole, first):
+        trainer.update(), trainer.update()
+    second.restore({name: tensor.clone() for name, tensor in first.tensors().items()}, first.updates, "round")
+    for trainer in (whole, second):
+        trainer.sampler = batches[1]
+        trainer.update()
+    assert second.updates == 3 and second.learning_rate(1000) == CONFIG.learning_rate
+    for (name, a), b in zip(whole.model.named_parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    losses = second.update()
+    torch.testing.assert_close(losses["loss"], CONFIG.reward_weight * losses["reward_loss"])
+    first.update()  # with the sampler of the first round
+    assert not torch.equal(first.model.embedding, whole.model.embedding)

@@ -112,9 +112,3 @@ def in_simulator(spec: TaskSpec, config: EnvironmentConfig) -> TaskSpec:
 def is_differentiable(task: str) -> bool:
     """Whether `make_environment` can make the task. Raises PWMError for one that is not known."""
     return isinstance(get_task(task).make, LocomotionMaker)
-
-
-def check_finite(name: str, value: float, step: int) -> None:
-    """Raise PWMError where a measured number is not finite."""
-    if value != value or abs(value) == float("inf"):
-        raise PWMError(f"{name} is not a finite number at update {step}; lower the learning rates")

@@ -15,8 +15,9 @@ from pwm.nn.products import resolve_precision, set_precision
 from pwm.runtime.estimate import Estimate, at, describe, timed
 from pwm.runtime.memory import LiveTensors
 from pwm.world_model.config import PretrainConfig, WorldModelConfig
+from pwm.world_model.loss import world_model_loss
 from pwm.world_model.model import WorldModel
-from pwm.world_model.pretrain import Pretrainer, backward
+from pwm.world_model.pretrain import backward, build_pretrainer
 
 
 def mlp_flops(rows: int, widths: Sequence[int]) -> int:
@@ -71,7 +72,7 @@ def pretrain_bytes(
         )
     set_precision(rehearsed, resolve_precision(config.precision, device))
     with rehearsal(device), LiveTensors() as live:
-        backward(rehearsed, batch, config)
+        backward(rehearsed, world_model_loss, batch, config)
     return live.peak + 3 * sum(4 * p.numel() for p in rehearsed.parameters())
 
 
@@ -83,7 +84,7 @@ def estimate_pretrain(
     Trains a model of its own, which is thrown away.
     """
     plain = replace(config, held_out=0.0, short_horizons=(), normalise_observations=False, warmup=0)
-    trainer = Pretrainer(store, model, plain, device=device)
+    trainer = build_pretrainer(store, model, plain, device=device)
 
     def step(slices: int):
         sampler = SliceSampler(store, config.horizon, slices, 0, device)

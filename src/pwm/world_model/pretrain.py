@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from pwm.data.sampler import SliceBatch, SliceSampler, split_episodes
 from pwm.data.store import EpisodeStore
+from pwm.learning.loop import train
 from pwm.learning.optimiser import adam, set_rate
 from pwm.nn.adam import clipped_step
 from pwm.nn.products import resolve_precision, set_precision
@@ -28,56 +28,48 @@ from pwm.runtime.checkpoint import (
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
-from pwm.runtime.metrics import MetricsLog
-from pwm.runtime.progress import progress
 from pwm.world_model.config import PretrainConfig, WorldModelConfig
 from pwm.world_model.files import describe, load_world_model, save_world_model, world_model_path
 from pwm.world_model.loss import world_model_loss
 from pwm.world_model.model import WorldModel
 
 _HELD_OUT_BATCH = 512
+_LOG_EVERY = 25
 _KIND = "world model checkpoint"
+
+Loss = Callable[[WorldModel, SliceBatch, PretrainConfig], tuple[Tensor, dict[str, Tensor]]]
+"""(model, batch, config) -> the scalar to minimise, and its parts (detached) by name; `world_model_loss` is one."""
+Sampler = Callable[[int], SliceBatch]
+"""update number -> its batch: a function of the number alone, so that a resumed run repeats itself."""
 
 
 class Pretrainer:
-    """A world model in training: model, optimiser and data; `update` is one gradient step.
+    """A world model in training: model, optimiser and source of data; `update` is one gradient step.
 
     Args:
-        store: episodes of all tasks.
-        model_config, config: architecture and training settings.
-        seed: of initialisation, held-out split and batches.
-        device: where the model and the batches live.
+        model: trained in place, on the device that it is on.
+        sampler: source of the batches, on the same device. May be replaced between updates.
+        loss: what a gradient step minimises.
+        config: training settings. With neither `warmup` nor `final_learning_rate` the step size is constant, and
+            training may go on beyond `updates`.
+        about: what a checkpoint must agree on, beside the model's architecture and `config`.
+        held_out: slices to `measure` the model on.
     """
 
     def __init__(
         self,
-        store: EpisodeStore,
-        model_config: WorldModelConfig,
+        model: WorldModel,
+        sampler: Sampler,
+        loss: Loss,
         config: PretrainConfig,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
+        about: Mapping[str, Any] | None = None,
+        held_out: SliceBatch | None = None,
     ) -> None:
-        self.store, self.config, self.seed = store, config, seed
-        dims = [(store[task].observation_dim, store[task].action_dim) for task in store.tasks]
-        self.model = WorldModel(model_config, store.tasks, [o for o, _ in dims], [a for _, a in dims], seed)
-        train, held_out = split_episodes(store, config.held_out, seed)
-        if config.normalise_observations:
-            for task in store.tasks:
-                self.model.normalise_observations(task, *_moments(store, task, train[task]))
-        self.model.to(device)
-        set_precision(self.model, resolve_precision(config.precision, device))
-        horizons = (*config.short_horizons, config.horizon)
-        if any(not 1 <= h <= config.horizon for h in horizons):
-            raise PWMError(f"short_horizons {config.short_horizons}: each must be from 1 to horizon {config.horizon}")
-        rows = config.batch_size * config.horizon
-        self.samplers = [
-            SliceSampler(store, h, max(rows // h, 1), seed, device, train, config.early_starts) for h in horizons
-        ]
-        self.held_out = None
-        if all((store[task].lengths[episodes] >= config.horizon).any() for task, episodes in held_out.items()):
-            sampler = SliceSampler(store, config.horizon, _HELD_OUT_BATCH, seed + 1, device, held_out)
-            self.held_out = sampler.sample(0)
-        named = list(self.model.named_parameters())
+        self.model, self.sampler, self.loss, self.config, self.held_out = model, sampler, loss, config, held_out
+        self._extra = dict(about or {})
+        device = model.embedding.device
+        set_precision(model, resolve_precision(config.precision, device))
+        named = list(model.named_parameters())
         encoder = [p for name, p in named if name.startswith("encoder.")]
         groups = [{"params": encoder}, {"params": [p for name, p in named if not name.startswith("encoder.")]}]
         self.optimiser = adam(groups, device, config.learning_rate)
@@ -91,23 +83,19 @@ class Pretrainer:
         rate = config.learning_rate + (end - config.learning_rate) * step / max(config.updates - 1, 1)
         return rate * min(1.0, (step + 1) / (config.warmup + 1))
 
-    def sampler(self, step: int) -> SliceSampler:
-        """The source of the slices of update `step`: each horizon has an equal share of the updates, in order."""
-        return self.samplers[min(step * len(self.samplers) // self.config.updates, len(self.samplers) - 1)]
-
     def update(self) -> dict[str, Tensor]:
         """One gradient step on the next batch; returns its losses and gradient norm (before clipping)."""
         config = self.config
         rate = self.learning_rate(self.updates)
         for group, factor in zip(self.optimiser.param_groups, (config.encoder_scale, 1.0), strict=True):
             set_rate(group, rate * factor)
-        values = self._run("update", *self.sampler(self.updates).sample(self.updates))
+        values = self._run("update", *self.sampler(self.updates))
         self.updates += 1
         return values
 
     def step(self, _: str, *batch: Tensor) -> dict[str, Tensor]:
         """One gradient step on the parts of a `SliceBatch`; what a CUDA graph records, so nothing in here may wait."""
-        losses = backward(self.model, SliceBatch(*batch), self.config)
+        losses = backward(self.model, self.loss, SliceBatch(*batch), self.config)
         grads = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
         (norm,) = clipped_step(self.optimiser, grads, 1, self.config.grad_norm)
         self.model.project_embedding()
@@ -115,34 +103,72 @@ class Pretrainer:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Losses on the held-out episodes and, per task, how well rewards are foretold H steps ahead (correlation)."""
+        """Losses on the held-out slices and, per task, the `reward_correlation`; empty where there are none."""
         if self.held_out is None:
             return {}
-        _, parts = world_model_loss(self.model, self.held_out, self.config)
+        _, parts = self.loss(self.model, self.held_out, self.config)
         values = {f"held_out_{name}": float(value) for name, value in parts.items()}
         return values | reward_correlation(self.model, self.held_out)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and Adam's state by name, for a checkpoint; together with `updates` all that resuming needs."""
+        return module_tensors(self.model, "model") | optimiser_tensors(self.optimiser, "adam")
+
+    def restore(self, tensors: dict[str, Tensor], updates: int, path: PathLike) -> None:
+        """Put back what `tensors` took out; raises PWMError naming `path` where the weights do not fit the model."""
+        load_module(self.model, "model", tensors, path)
+        load_optimiser(self.optimiser, "adam", tensors)
+        self.updates = updates
+
     def save(self, path: PathLike) -> None:
-        """Write everything that resuming needs, atomically."""
-        tensors = module_tensors(self.model, "model") | optimiser_tensors(self.optimiser, "adam")
-        write_described(path, tensors, self._about() | {"updates": self.updates})
+        """Write a checkpoint to `path`, atomically."""
+        write_described(path, self.tensors(), self._about() | {"updates": self.updates})
 
     def load(self, path: PathLike) -> None:
         """Continue from a checkpoint; raises PWMError when it belongs to other data or settings."""
         tensors, about = read_described(path, _KIND)
         check_same(path, about, self._about())
-        load_module(self.model, "model", tensors, path)
-        load_optimiser(self.optimiser, "adam", tensors)
-        self.updates = about["updates"]
+        self.restore(tensors, about["updates"], path)
 
-    def _about(self) -> dict:
-        return {
-            "kind": _KIND,
-            "model": describe(self.model),
-            "settings": to_dict(self.config),
-            "seed": self.seed,
-            "data": self.store.fingerprint(),
-        }
+    def _about(self) -> dict[str, Any]:
+        return {"kind": _KIND, "model": describe(self.model), "settings": to_dict(self.config), **self._extra}
+
+
+def build_pretrainer(
+    store: EpisodeStore,
+    model_config: WorldModelConfig,
+    config: PretrainConfig,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Pretrainer:
+    """A new world model of all tasks in `store`, ready to train on its episodes with the paper's loss.
+
+    `config.held_out` of the episodes are kept apart; `seed` decides initial weights, this split and the batches.
+
+    Raises:
+        PWMError: a task has no episode of `config.horizon` steps, or one of `short_horizons` is out of range.
+    """
+    horizons = (*config.short_horizons, config.horizon)
+    if any(not 1 <= h <= config.horizon for h in horizons):
+        raise PWMError(f"short_horizons {config.short_horizons}: each must be from 1 to horizon {config.horizon}")
+    dims = [(store[task].observation_dim, store[task].action_dim) for task in store.tasks]
+    model = WorldModel(model_config, store.tasks, [o for o, _ in dims], [a for _, a in dims], seed)
+    split, reserved = split_episodes(store, config.held_out, seed)
+    if config.normalise_observations:
+        for task in store.tasks:
+            model.normalise_observations(task, *_moments(store, task, split[task]))
+    rows = config.batch_size * config.horizon
+    samplers = [SliceSampler(store, h, max(rows // h, 1), seed, device, split, config.early_starts) for h in horizons]
+
+    def sampler(step: int) -> SliceBatch:
+        """Each horizon has an equal share of the updates, in order; the last one also what follows."""
+        return samplers[min(step * len(samplers) // config.updates, len(samplers) - 1)].sample(step)
+
+    held_out = None
+    if all((store[task].lengths[episodes] >= config.horizon).any() for task, episodes in reserved.items()):
+        held_out = SliceSampler(store, config.horizon, _HELD_OUT_BATCH, seed + 1, device, reserved).sample(0)
+    about = {"seed": seed, "data": store.fingerprint()}
+    return Pretrainer(model.to(device), sampler, world_model_loss, config, about, held_out)
 
 
 def _moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -154,17 +180,17 @@ def _moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tens
     return observations.mean(dim=0).float(), observations.std(dim=0).clamp(min=1e-2).float()
 
 
-def backward(model: WorldModel, batch: SliceBatch, config: PretrainConfig) -> dict[str, Tensor]:
+def backward(model: WorldModel, loss: Loss, batch: SliceBatch, config: PretrainConfig) -> dict[str, Tensor]:
     """Leave the gradient of the batch's loss in the parameters, part by part; returns the batch's losses."""
     model.zero_grad(set_to_none=True)
     total: dict[str, Tensor] = {}
     for part, share in micro_batches(batch, config):
-        loss, parts = world_model_loss(model, part, config)
+        value, parts = loss(model, part, config)
         if share < 1.0:
-            loss = loss * share
-        loss.backward()
-        for name, value in {"loss": loss.detach(), **{n: p * share for n, p in parts.items()}}.items():
-            total[name] = total[name] + value if name in total else value
+            value = value * share
+        value.backward()
+        for name, new in {"loss": value.detach(), **{n: p * share for n, p in parts.items()}}.items():
+            total[name] = total[name] + new if name in total else new
     return total
 
 
@@ -185,16 +211,16 @@ def micro_batches(batch: SliceBatch, config: PretrainConfig) -> Iterator[tuple[S
 
 @torch.no_grad()
 def reward_correlation(model: WorldModel, batch: SliceBatch) -> dict[str, float]:
-    """Per task, the correlation of the real last reward of a slice with the one foretold from its first observation.
+    """Per task, the correlation of a slice's last reward with the model's prediction of it from the first observation.
 
     Values are named `foresight/<task>`; a task whose last rewards are all the same is left out.
     """
     bound = model.bind(batch.tasks)
     latent = bound.rollout(bound.encode(batch.observations[0]), batch.actions[:-1])[-1]
-    foretold = bound.reward(latent, batch.actions[-1])
+    predicted = bound.reward(latent, batch.actions[-1])
     values = {}
     for row, task in enumerate(model.tasks):
-        pair = torch.stack((foretold, batch.rewards[-1]))[:, batch.tasks == row]
+        pair = torch.stack((predicted, batch.rewards[-1]))[:, batch.tasks == row]
         if pair.shape[1] > 2 and float(pair.std(dim=1).min()) > 1e-6:
             values[f"foresight/{task}"] = float(torch.corrcoef(pair)[0, 1])
     return values
@@ -219,42 +245,29 @@ def pretrain(
     """
     weights = world_model_path(out)
     checkpoint = weights.with_name("checkpoint.safetensors")
-    trainer = Pretrainer(store, model_config, config, seed, device)
+    trainer = build_pretrainer(store, model_config, config, seed, device)
     if checkpoint.exists():
         trainer.load(checkpoint)
     if weights.exists() and trainer.updates >= config.updates:
         return load_world_model(weights, device)
-    with MetricsLog(Path(out)) as log, progress("World model", config.updates, trainer.updates) as bar:
-        log.truncate("world_model", trainer.updates)
-        while trainer.updates < config.updates:
-            values = trainer.update()
-            step, last = trainer.updates, trainer.updates == config.updates
-            logs, saves = step % 25 == 0 or last, step % config.checkpoint_every == 0 or last
-            if logs or saves:  # the only moments at which the loop waits for the device
-                numbers = _finite(values, step, checkpoint)
-            if logs:
-                if step % config.evaluate_every == 0 or last:
-                    numbers |= trainer.measure()
-                log.write("world_model", step, numbers)
-                bar.advance(0, loss=numbers["loss"])
-            bar.advance(1)
-            if saves:
-                trainer.save(checkpoint)
+
+    def measure(numbers: dict[str, float]) -> dict[str, float]:
+        due = trainer.updates % config.evaluate_every == 0 or trainer.updates == config.updates
+        return numbers | trainer.measure() if due else numbers
+
+    train(
+        trainer,
+        config.updates,
+        checkpoint,
+        out,
+        "world_model",
+        "World model",
+        log_every=_LOG_EVERY,
+        checkpoint_every=config.checkpoint_every,
+        failure="world model: {name} is {number} at update {step}; "
+        "train again with a lower learning_rate into another --out{kept}",
+        measure=measure,
+        shown=("loss",),
+    )
     save_world_model(weights, trainer.model)
     return trainer.model
-
-
-def _finite(values: dict[str, Tensor], step: int, checkpoint: Path) -> dict[str, float]:
-    """The metrics as numbers; raises PWMError where one is NaN or infinite.
-
-    Comes before every checkpoint, so that the one on disk is always of a sound model.
-    """
-    numbers = {name: float(value) for name, value in values.items()}
-    for name, number in numbers.items():
-        if not math.isfinite(number):
-            kept = f"; {checkpoint} is of an update before it" if checkpoint.exists() else ""
-            raise PWMError(
-                f"world model: {name} is {number} at update {step}; "
-                f"train again with a lower learning_rate into another --out{kept}"
-            )
-    return numbers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.deployed import Policy, export_policies
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.data.store import EpisodeStore
+from pwm.learning.loop import train
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
-from pwm.runtime.metrics import MetricsLog
-from pwm.runtime.progress import progress
 from pwm.runtime.random import key_of
 from pwm.world_model.model import WorldModel
 
@@ -53,22 +51,20 @@ def learn(
         check_free(files)
     if learner.updates >= config.total_updates and all(file.exists() for file in files):
         return [load_policy(file, device) for file in files]
-    with MetricsLog(Path(out)) as log, progress("Policies", config.total_updates, learner.updates) as bar:
-        log.truncate("policy", learner.updates, members)
-        while learner.updates < config.total_updates:
-            values = learner.update()
-            step, last = learner.updates, learner.updates == config.total_updates
-            logs, saves = step % config.log_every == 0 or last, step % config.checkpoint_every == 0 or last
-            if logs or saves:  # the only moments at which the loop waits for the device
-                rows = _finite(values, members, step, checkpoint)
-            if logs:
-                for k, (task, seed) in enumerate(members):
-                    log.write("policy", step, {name: row[k] for name, row in rows.items()}, task, seed)
-                shown = [name for name in ("imagined_return", "behaviour_loss") if name in values]
-                bar.advance(0, **{name: float(values[name].mean()) for name in shown})
-            bar.advance(1)
-            if saves:
-                learner.save(checkpoint)
+    train(
+        learner,
+        config.total_updates,
+        checkpoint,
+        out,
+        "policy",
+        "Policies",
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        failure="policy {task}, seed {seed}: {name} is {number} at update {step}; learn again with lower "
+        "actor_learning_rate and critic_learning_rate into another --out{kept}",
+        members=members,
+        shown=("imagined_return", "behaviour_loss"),
+    )
     policies = export_policies(learner)
     for policy, file in zip(policies, files, strict=True):
         policy.save(file)
@@ -89,22 +85,3 @@ def check_sizes(model: WorldModel, store: EpisodeStore, task: str) -> None:
             f"task {task}: the world model has (observation, action) sizes {ours}, the data {theirs}; "
             "use the data that the model was trained on"
         )
-
-
-def _finite(
-    values: dict[str, torch.Tensor], members: Sequence[tuple[str, int]], step: int, checkpoint: Path
-) -> dict[str, list[float]]:
-    """The metrics as numbers by name, [members] each; raises PWMError where one is NaN or infinite.
-
-    Comes before every checkpoint, so that the one on disk is always of a sound fleet.
-    """
-    rows = {name: value.tolist() for name, value in values.items()}
-    for name, row in rows.items():
-        for (task, seed), number in zip(members, row, strict=True):
-            if not math.isfinite(number):
-                kept = f"; {checkpoint} is of an update before it" if checkpoint.exists() else ""
-                raise PWMError(
-                    f"policy {task}, seed {seed}: {name} is {number} at update {step}; learn again with lower "
-                    f"actor_learning_rate and critic_learning_rate into another --out{kept}"
-                )
-    return rows

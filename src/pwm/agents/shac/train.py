@@ -13,14 +13,12 @@ from pwm.acting.replay import ReplayRecorder, has_store
 from pwm.agents.perceptron_policy import BaselinePolicy, describe_policy
 from pwm.agents.shac.config import ShacConfig
 from pwm.agents.shac.learner import ShacLearner
-from pwm.agents.shac.rollout import SimulatedRollout
 from pwm.learning.budget import Budget
+from pwm.learning.loop import train
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
-from pwm.runtime.metrics import MetricsLog
-from pwm.runtime.progress import Progress, progress
-from pwm.tasks.vector import DifferentiableEnvironment, EnvironmentConfig, check_finite, make_environment
+from pwm.tasks.vector import DifferentiableEnvironment, EnvironmentConfig, make_environment
 
 PHASE = "train"
 
@@ -63,16 +61,24 @@ def train_shac(
         check_free(files[:1])
     budget = Budget(time_budget, before)
     recorder = _recorder(learner, out, save_replay)
-    with MetricsLog(Path(out)) as log, progress(f"SHAC {task} seed {seed}", config.updates, learner.updates) as bar:
-        log.truncate(PHASE, learner.updates * config.steps_per_update, [(task, seed)])
-        while learner.updates < config.updates and not budget.spent():
-            rollout, values = learner.update()
-            if recorder is not None:
-                _record(recorder, rollout)
-            _tell(learner, values, budget, log, bar)
-            last = learner.updates == config.updates or budget.spent()
-            if last or learner.updates % config.checkpoint_every == 0:
-                _keep(learner, recorder, budget, files)
+    training = _Training(learner, recorder, budget, files[0])
+    train(
+        training,
+        config.updates,
+        files[1],
+        out,
+        PHASE,
+        f"SHAC {task} seed {seed}",
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        failure="{name} is not a finite number at update {step}; lower the learning rates",
+        checked=("critic_loss",),
+        members=[(task, seed)],
+        measure=training.measure,
+        shown=("return", "episode_length", "reward"),
+        steps_per_update=config.steps_per_update,
+        budget=budget,
+    )
     if recorder is not None and save_replay is not None and learner.updates == config.updates:
         source = f"every training episode of SHAC, seed {seed}, {config.updates} updates"
         count = recorder.write_store(save_replay, task, environment.episode_length, source, config.updates)
@@ -122,35 +128,31 @@ def _recorder(learner: ShacLearner, out: PathLike, store: PathLike | None) -> Re
     return ReplayRecorder(folder, learner.config.num_envs, learner.updates)
 
 
-def _record(recorder: ReplayRecorder, rollout: SimulatedRollout) -> None:
-    recorder.add(
-        rollout.observations,
-        rollout.actions,
-        rollout.rewards,
-        rollout.final_observations,
-        rollout.terminated,
-        rollout.truncated,
-    )
+class _Training:
+    """A learner whose rollouts are recorded, where that is wanted, and whose checkpoints come with a policy file."""
 
+    def __init__(self, learner: ShacLearner, recorder: ReplayRecorder | None, budget: Budget, policy: Path) -> None:
+        self.learner, self.recorder, self.budget, self.policy = learner, recorder, budget, policy
 
-def _tell(learner: ShacLearner, values: dict[str, Tensor], budget: Budget, log: MetricsLog, bar: Progress) -> None:
-    """Move the progress bar, and write a line of metrics where one is due."""
-    config, step = learner.config, learner.updates
-    if step % config.log_every == 0 or step == config.updates:
-        numbers = {name: float(value) for name, value in values.items()}
-        check_finite("critic_loss", numbers["critic_loss"], step)
-        numbers |= learner.episodes.values() | {"updates": float(step)} | budget.used()
-        numbers = {name: value for name, value in numbers.items() if value == value}
-        log.write(PHASE, step * config.steps_per_update, numbers, learner.task, learner.seed)
-        bar.advance(0, **{name: numbers[name] for name in ("return", "episode_length", "reward") if name in numbers})
-    bar.advance(1)
+    @property
+    def updates(self) -> int:
+        return self.learner.updates
 
+    def update(self) -> dict[str, Tensor]:
+        rollout, values = self.learner.update()
+        if self.recorder is not None:
+            self.recorder.add(*rollout)
+        return values
 
-def _keep(learner: ShacLearner, recorder: ReplayRecorder | None, budget: Budget, files: tuple[Path, Path]) -> None:
-    """Write everything that a killed run goes on from, and the policy so far."""
-    if recorder is not None:
-        recorder.save(learner.updates)
-    learner.save(files[1], budget.used())
-    if recorder is not None:
-        recorder.forget(learner.updates)
-    export_shac(learner).save(files[0])
+    def measure(self, numbers: dict[str, float]) -> dict[str, float]:
+        """A line of metrics: what is known of the update, the episodes and the time so far."""
+        numbers |= self.learner.episodes.values() | {"updates": float(self.updates)} | self.budget.used()
+        return {name: value for name, value in numbers.items() if value == value}
+
+    def save(self, path: PathLike) -> None:
+        if self.recorder is not None:
+            self.recorder.save(self.updates)
+        self.learner.save(path, self.budget.used())
+        if self.recorder is not None:
+            self.recorder.forget(self.updates)
+        export_shac(self.learner).save(self.policy)
