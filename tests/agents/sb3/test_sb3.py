@@ -1,6 +1,7 @@
 """PPO and SAC through Stable-Baselines3: the vector environment, the exported actor, resuming to the same bits."""
 
 import itertools
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -12,10 +13,15 @@ from pwm.agents.sb3.config import PPOConfig, SACConfig
 from pwm.learning import budget
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
+from pwm.tasks import registry
+from tests.acting.odd_tasks import FallingEnv, small
 from tests.agents.point_mass import PointMass, best_return
 
 pytest.importorskip("stable_baselines3")
-from pwm.agents.sb3.environments import CountEpisodes, TensorVecEnv  # noqa: E402
+from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
+
+import pwm.agents.sb3.environments as environments_module  # noqa: E402
+from pwm.agents.sb3.environments import CountEpisodes, TensorVecEnv, registered_task  # noqa: E402
 from pwm.agents.sb3.models import build_model, export_policy  # noqa: E402
 from pwm.agents.sb3.train import sb3_checkpoint, train_sb3  # noqa: E402
 
@@ -130,3 +136,26 @@ def test_any_registered_task(tmp_path, monkeypatch):
     assert isinstance(environment.action_space, gymnasium.spaces.Box)
     assert policy.act(observation).shape == (1,)
     assert policy.about["algorithm"] == "ppo" and policy.about["environment_steps"] == 64
+
+
+def test_a_registered_task_steps_as_dummy_vec_env_does(monkeypatch):
+    spec = small("falling-sb3", 5, make=partial(FallingEnv, 5))
+    monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec})
+    theirs = DummyVecEnv([spec.make for _ in range(3)])
+    theirs.seed(7)
+    monkeypatch.setattr(environments_module, "choose_workers", lambda asked, steps: 2)
+    ours = registered_task(spec.id, 3, 7, steps=1)
+    assert np.array_equal(ours.reset(), theirs.reset())
+    random, ends = np.random.default_rng(0), set()
+    for _ in range(40):
+        actions = random.uniform(-1, 1, (3, 2)).astype(np.float32)
+        mine, other = ours.step(actions), theirs.step(actions)
+        assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(mine[:3], other[:3], strict=True))
+        for own, info in zip(mine[3], other[3], strict=True):
+            assert ("terminal_observation" in own) == ("terminal_observation" in info)
+            if own:
+                assert np.array_equal(own["terminal_observation"], info["terminal_observation"])
+                assert own["TimeLimit.truncated"] == info["TimeLimit.truncated"]
+                ends.add(own["TimeLimit.truncated"])
+    assert ends == {True, False}
+    ours.close()

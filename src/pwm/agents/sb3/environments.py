@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 from pwm.acting.episode_statistics import EpisodeStatistics
+from pwm.acting.vector_environment import WorkerEnvironment
+from pwm.acting.workers import choose_workers
 from pwm.tasks.registry import get_task
-from pwm.tasks.vector import DifferentiableEnvironment
+from pwm.tasks.vector import VectorEnvironment
 
 
 class TensorVecEnv(VecEnv):
-    """n differentiable environments, stepped without gradients, NumPy in and out."""
+    """A vector environment, stepped without gradients, NumPy in and out."""
 
-    def __init__(self, environment: DifferentiableEnvironment) -> None:
+    def __init__(self, environment: VectorEnvironment) -> None:
         self.environment = environment
         shape = (environment.observation_dim,)
         observations = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
@@ -49,7 +49,8 @@ class TensorVecEnv(VecEnv):
         return step.obs.numpy(force=True).copy(), step.reward.numpy(force=True).copy(), done, infos
 
     def close(self) -> None:
-        pass
+        if isinstance(self.environment, WorkerEnvironment):
+            self.environment.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         return [getattr(self.environment, attr_name, None)] * self.num_envs
@@ -81,10 +82,11 @@ class CountEpisodes(VecEnvWrapper):
         return observations, rewards, done, infos
 
 
-def registered_task(task: str, num_envs: int, seed: int) -> VecEnv:
-    """n environments of any task that the registry knows, stepped one after another."""
-    spec = get_task(task)
-    makers: Sequence[Any] = [partial(spec.make) for _ in range(num_envs)]
-    environments = DummyVecEnv(makers)  # type: ignore[arg-type]
-    environments.seed(seed)
-    return environments
+def registered_task(task: str, num_envs: int, seed: int, steps: int) -> TensorVecEnv:
+    """n environments of any task that the registry knows, for a training of so many steps.
+
+    Row i's first episode is reset with `seed` + i, and later ones with no seed, as `DummyVecEnv` has it.
+    """
+    seeds = [seed + row for row in range(num_envs)]
+    workers = choose_workers(None, steps)
+    return TensorVecEnv(WorkerEnvironment(get_task(task), num_envs, seeds, workers=workers, reseed=False))

@@ -12,9 +12,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from pwm.agents.sb3.environments import CountEpisodes, TensorVecEnv
+from pwm.agents.sb3.environments import CountEpisodes
 from pwm.runtime.checkpoint import load_module, load_optimiser, module_tensors, optimiser_tensors
 from pwm.runtime.files import PathLike
+from pwm.tasks.vector import DifferentiableEnvironment
 
 _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
@@ -32,7 +33,7 @@ def training_state(model: BaseAlgorithm) -> tuple[dict[str, Tensor], dict[str, A
     tensors["old_obs"] = torch.as_tensor(normaliser.old_obs)
     tensors |= module_tensors(counter.statistics, "episodes")
     tensors |= {"last_obs": torch.as_tensor(model._last_obs), "starts": torch.as_tensor(model._last_episode_starts)}
-    if isinstance(base, TensorVecEnv):
+    if isinstance(base.environment, DifferentiableEnvironment):
         tensors |= {f"environment.{name}": value for name, value in base.environment.get_state().items()}
     tensors["torch_random"] = torch.get_rng_state()
     numpy_state: Any = np.random.get_state()
@@ -58,7 +59,7 @@ def restore_training_state(
 ) -> None:
     """Put back what `training_state` took out, into a model that was made with the same settings.
 
-    Environments without a state of their own (any but the locomotion tasks) begin new episodes.
+    Environments whose state cannot be saved (all but the differentiable ones) begin new episodes.
     """
     load_module(model.policy, "policy", tensors, path)
     for name, optimiser in _optimisers(model).items():
@@ -70,7 +71,7 @@ def restore_training_state(
             setattr(moments, part, value.copy() if value.ndim else float(value))
     load_module(counter.statistics, "episodes", tensors, path)
     model.num_timesteps, model._n_updates = values["steps"], values["gradient_steps"]
-    if isinstance(base, TensorVecEnv):
+    if isinstance(base.environment, DifferentiableEnvironment):
         prefix = "environment."
         state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
         base.environment.set_state(state)

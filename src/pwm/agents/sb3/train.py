@@ -69,7 +69,7 @@ def train_sb3(
     if differentiable:
         environments: Any = TensorVecEnv(make(task, config.num_envs, seed, simulator, device))
     else:
-        environments = registered_task(task, config.num_envs, seed)
+        environments = registered_task(task, config.num_envs, seed, config.steps)
     model, before = build_model(environments, config, seed, device), None
     if files[1].exists():
         tensors, found = read_described(files[1], about["kind"])
