@@ -1,7 +1,7 @@
 """Planning in the world model instead of, or on top of, a policy: TD-MPC2's form of MPPI.
 
 MPPI (Williams et al. 2015) refines a Gaussian over sequences of actions: draw sequences, value each by the rewards the
-model foretells and the critics' value of where it ends, and weigh the best by how good they are. TD-MPC2 (Hansen et al.
+model predicts and the critics' value of where it ends, and weigh the best by how good they are. TD-MPC2 (Hansen et al.
 2024, Section 3.2) adds sequences of the policy to the draws and begins at the plan of the step before. The paper's
 "PWM + planning" is this with PWM's actors and critics.
 """
@@ -70,17 +70,11 @@ def draw(keys: Tensor, counter: int, rows: int, action_dim: int, config: PlanCon
     return PlanNoise(policy, samples.reshape(shape).movedim(0, 2))
 
 
-Act = Callable[[Tensor, Tensor], Tensor]
-"""Latents [members, n, latent_dim] and standard normal noise [members, n, action_dim] to actions."""
-Value = Callable[[Tensor], Tensor]
-"""Latents [members, n, latent_dim] to their values [members, n]."""
-
-
 @torch.no_grad()
 def plan(
     model: BoundModel,
-    act: Act,
-    value: Value,
+    act: Callable[[Tensor, Tensor], Tensor],
+    value: Callable[[Tensor], Tensor],
     latent: Tensor,
     previous: Tensor | None,
     noise: PlanNoise,
@@ -93,14 +87,14 @@ def plan(
 
     Args:
         model: a frozen world model, bound to the members' tasks.
-        act: what the policy does, for the sequences that are its own.
-        value: what comes after the last step of a plan.
+        act: the policy: latents [members, n, latent_dim] and standard normal noise [members, n, action_dim] to actions.
+        value: the critic: latents [members, n, latent_dim] to their values [members, n].
         latent: [members, rows, latent_dim].
         previous: the mean that the step before returned, or None in the first step of an episode.
         noise: see `draw`.
         config: settings.
-        gamma, reward_space, bootstrap_exponent: the discounted sum that `value` has learned, see `discounted_return`
-            and `TwoHot.decode`.
+        gamma, reward_space, bootstrap_exponent: the return that `value` estimates, see `discounted_return` and
+            `TwoHot.decode`.
 
     Returns:
         the action to take, [members, rows, action_dim] in [-1, 1], zero where masked; and the mean of the plan
@@ -132,7 +126,9 @@ def plan(
     return mean[0], mean
 
 
-def _policy_actions(model: BoundModel, act: Act, latent: Tensor, noise: Tensor) -> Tensor:
+def _policy_actions(
+    model: BoundModel, act: Callable[[Tensor, Tensor], Tensor], latent: Tensor, noise: Tensor
+) -> Tensor:
     """Actions [H, members, rows, samples, action_dim] of the policy, imagined from every row."""
     horizon, members, rows, samples, width = noise.shape
     if samples == 0:

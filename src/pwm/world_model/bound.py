@@ -1,4 +1,4 @@
-"""A world model bound to the tasks of its rows: whoever calls it passes states and actions, and no task."""
+"""A world model with the task of each row fixed: callers pass states and actions, and no task."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Networks(Protocol):
 class BoundModel:
     """z = E(s, e), z' = F(z, a, e), reward = R(z, a, e) for rows whose tasks are fixed; `WorldModel.bind` makes it.
 
-    The tasks' shares of the first layers are computed once. Bound where gradients are recorded, they carry the gradient
-    to the model, for one backward pass. Bound under `torch.no_grad()`, they stay valid until the model's weights move;
-    then call `refresh`.
+    The tasks' shares of the first layers are computed once. If the model is bound with gradients enabled, gradients
+    flow through them to its weights, for one backward pass. If it is frozen, or bound under `torch.no_grad()`, call
+    `refresh` whenever its weights have changed.
 
     Padded observation entries and masked action entries are multiplied by zero inside, whatever the caller passes.
 
@@ -67,10 +67,10 @@ class BoundModel:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Take over the model's weights as they are now, in place, so that a recorded CUDA graph reads them too.
+        """Recompute everything from the model's current weights, in place: a recorded CUDA graph keeps its addresses.
 
         Raises:
-            PWMError: it was bound where gradients are recorded; bind the model anew for every backward pass.
+            PWMError: the model was bound with gradients enabled; bind it again for every backward pass.
         """
         if any(context.requires_grad for context in self.contexts.values()):
             raise PWMError("this model was bound for one backward pass; call bind() again instead of refresh()")
@@ -112,7 +112,7 @@ class BoundModel:
         return latents
 
     def head(self, name: str, latent: Tensor, action: Tensor | None = None) -> Tensor:
-        """What a head makes of latents [..., latent_dim] and, where it reads them, actions [..., action_dim].
+        """The output of a head for latents [..., latent_dim] and, where it reads them, actions [..., action_dim].
 
         Raises:
             PWMError: the model had no such head when it was bound.
@@ -136,7 +136,7 @@ class BoundModel:
 
     @property
     def terminates(self) -> bool:
-        """Whether the model knows that episodes end."""
+        """Whether the model has a termination head."""
         return "termination" in self.contexts
 
     def termination_logit(self, latent: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pwm.world_model.config import WorldModelConfig
 class WorldModel(nn.Module):
     """The networks of E(s, e), F(z, a, e) and heads such as R(z, a, e), for a fixed list of tasks.
 
-    `bind` says which task each row of a batch has; what it returns encodes, steps and foretells.
+    `bind` fixes the task of each row of a batch; the bound model encodes observations, steps and predicts rewards.
 
     Args:
         config: layer widths and reward bins.
@@ -90,8 +90,8 @@ class WorldModel(nn.Module):
     def add_head(self, name: str, network: nn.Module) -> None:
         """Add a network of latents, or of latents and actions, which `BoundModel.head(name, ...)` then calls.
 
-        Its tensors are called `name.*` in `state_dict`. The description in a world model's file knows the first two
-        heads alone: whoever loads a file with another one adds that head first.
+        Its tensors are called `name.*` in `state_dict`. A world model's file describes "reward" and "termination" only:
+        to load a file with another head, add the head first.
 
         Args:
             name: one that the model has no attribute of.
@@ -114,7 +114,7 @@ class WorldModel(nn.Module):
         return {name: network.context(self.embedding) for name, network in self.networks().items()}
 
     def bind(self, tasks: Sequence[str] | Tensor) -> BoundModel:
-        """The model for rows whose tasks are fixed; see there how long it stays valid.
+        """This model with the task of each row fixed; `BoundModel` tells when to refresh it or to bind again.
 
         Args:
             tasks: the task ids of a fleet's members, which may repeat, for inputs [members, batch, ...]; or the rows of

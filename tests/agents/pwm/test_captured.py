@@ -1,5 +1,6 @@
 """An update of a fleet as a CUDA graph: nothing in it waits for the device, and buffers in between change no bit."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.learner import FleetLearner
+from pwm.learning.optimiser import adam
+from pwm.world_model.bound import BoundModel
 from tests.agents.pwm.test_learner import state
 
 CONFIG = PolicyConfig(
@@ -36,6 +39,44 @@ def test_buffers_in_between_change_no_bit(model, store, behaviour):
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     for name, value in state(plain).items():
         assert torch.equal(value, state(captured)[name]), name
+
+
+def train_further(model):
+    """A fused step of Adam on all of the world model's weights, as an on-line loop takes between two policy updates."""
+    model.requires_grad_(True)
+    optimiser = adam(model.parameters(), model.embedding.device, 0.05)
+    bound = model.bind(model.tasks)
+    z = bound.encode(torch.ones(2, 3, 5, device=model.embedding.device))
+    action = torch.ones(2, 3, 3, device=z.device)
+    (bound.step(z, action).square().sum() + bound.reward_logits(z, action).square().sum()).backward()
+    optimiser.step()
+    model.freeze()
+
+
+def follows_the_world_model(model, store, config, path, device="cpu"):
+    """After a refresh, a fleet goes on like one that is made anew in the world model as it has become."""
+    learner = FleetLearner(model, store, *MEMBERS, config, device)
+    for _ in range(10):
+        learner.update()
+    train_further(model)
+    learner.refresh()
+    learner.save(path)
+    second = FleetLearner(model, store, *MEMBERS, config, device)
+    second.load(path)
+    for _ in range(6):
+        ours, theirs = ({n: v.tolist() for n, v in fleet.update().items()} for fleet in (learner, second))
+        assert ours == (
+            theirs if device == "cpu" else {n: pytest.approx(v, rel=1e-3, abs=1e-4) for n, v in theirs.items()}
+        )
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_fleet_follows_a_world_model_that_is_trained_further(model, store, tmp_path, precision, monkeypatch):
+    config = replace(CONFIG, updates=20, cuda_graph=True, precision=precision)
+    follows_the_world_model(deepcopy(model), store, config, tmp_path / "checkpoint")
+    monkeypatch.setattr(BoundModel, "refresh", lambda self: None)
+    with pytest.raises(AssertionError):
+        follows_the_world_model(model, store, config, tmp_path / "checkpoint")
 
 
 @pytest.fixture
@@ -79,6 +120,13 @@ def test_a_recorded_update_equals_the_update(model, store, precision):
         assert ours == {name: pytest.approx(value, rel=1e-3, abs=1e-4) for name, value in theirs.items()}
     for name, value in state(plain).items():
         torch.testing.assert_close(state(captured)[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recorded_fleet_follows_a_world_model_that_is_trained_further(model, store, tmp_path, precision):
+    config = replace(CONFIG, updates=20, cuda_graph=True, precision=precision)
+    follows_the_world_model(model.to("cuda"), store, config, tmp_path / "checkpoint", "cuda")
 
 
 @pytest.mark.gpu

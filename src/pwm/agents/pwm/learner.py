@@ -129,9 +129,9 @@ class FleetLearner:
         return metrics
 
     def refresh(self) -> None:
-        """Take over the world model's weights after they have moved; it is to be frozen again by then."""
+        """Follow the world model after its weights have changed; freeze it again before."""
         self.bound.refresh()
-        self._run.forget()  # what a graph has read of the weights may be a copy
+        self._run.forget()  # its graph reads copies of the weights
         self.__dict__.pop("about", None)
 
     def _phase(self, phase: str, *tensors: Tensor) -> dict[str, Tensor]:
