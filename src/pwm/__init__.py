@@ -18,18 +18,24 @@ from pwm.runtime.version import __version__
 
 if TYPE_CHECKING:
     from pwm.acting.policy_file import load_policy
+    from pwm.agents.planner import PlanConfig
     from pwm.agents.pwm.config import PolicyConfig
     from pwm.agents.pwm.deployed import Policy
+    from pwm.agents.sb3.config import PPOConfig, SACConfig
+    from pwm.agents.shac.config import ShacConfig
     from pwm.data.sample import sample_store_path as sample_dataset
     from pwm.data.store import open_store as open_dataset
     from pwm.pipeline.evaluate import evaluate
+    from pwm.pipeline.import_model import import_checkpoint
     from pwm.pipeline.learn import learn
+    from pwm.pipeline.plan import plan
     from pwm.pipeline.pretrain import pretrain
+    from pwm.pipeline.train import train
     from pwm.report.page import write_report
     from pwm.runtime.errors import PWMError
     from pwm.tasks.registry import get_task, register_task
     from pwm.tasks.spec import TaskSpec
-    from pwm.world_model.checkpoints.files import export_checkpoint, import_checkpoint
+    from pwm.world_model.checkpoints.files import export_checkpoint
     from pwm.world_model.config import PretrainConfig, WorldModelConfig
 
 _PLACES = {
@@ -37,6 +43,8 @@ _PLACES = {
     "sample_dataset": "pwm.data.sample:sample_store_path",
     "pretrain": "pwm.pipeline.pretrain:pretrain",
     "learn": "pwm.pipeline.learn:learn",
+    "train": "pwm.pipeline.train:train",
+    "plan": "pwm.pipeline.plan:plan",
     "evaluate": "pwm.pipeline.evaluate:evaluate",
     "write_report": "pwm.report.page:write_report",
     "load_policy": "pwm.acting.policy_file:load_policy",
@@ -44,19 +52,27 @@ _PLACES = {
     "WorldModelConfig": "pwm.world_model.config:WorldModelConfig",
     "PretrainConfig": "pwm.world_model.config:PretrainConfig",
     "PolicyConfig": "pwm.agents.pwm.config:PolicyConfig",
+    "ShacConfig": "pwm.agents.shac.config:ShacConfig",
+    "PPOConfig": "pwm.agents.sb3.config:PPOConfig",
+    "SACConfig": "pwm.agents.sb3.config:SACConfig",
+    "PlanConfig": "pwm.agents.planner:PlanConfig",
     "TaskSpec": "pwm.tasks.spec:TaskSpec",
     "get_task": "pwm.tasks.registry:get_task",
     "register_task": "pwm.tasks.registry:register_task",
-    "import_checkpoint": "pwm.world_model.checkpoints.files:import_checkpoint",
+    "import_checkpoint": "pwm.pipeline.import_model:import_checkpoint",
     "export_checkpoint": "pwm.world_model.checkpoints.files:export_checkpoint",
     "PWMError": "pwm.runtime.errors:PWMError",
 }
 
 __all__ = [
+    "PPOConfig",
     "PWMError",
+    "PlanConfig",
     "Policy",
     "PolicyConfig",
     "PretrainConfig",
+    "SACConfig",
+    "ShacConfig",
     "TaskSpec",
     "WorldModelConfig",
     "__version__",
@@ -67,9 +83,11 @@ __all__ = [
     "learn",
     "load_policy",
     "open_dataset",
+    "plan",
     "pretrain",
     "register_task",
     "sample_dataset",
+    "train",
     "write_report",
 ]
 

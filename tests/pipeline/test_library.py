@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import pwm as library
 from pwm import PolicyConfig, PretrainConfig
 from pwm.world_model.config import world_model_size
 from tests.cli.conftest import FAST_POLICY, contents
+from tests.cli.test_plan import FAST_PLAN
+from tests.cli.test_train import point  # noqa: F401
+from tests.world_model.checkpoints.published import Published
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +68,36 @@ def test_policies_alone_are_evaluated_without_a_record(pwm, pretrain):
     shutil.copytree(run / "policies", "alone/policies")
     assert library.evaluate("alone", 1, film_seconds=0)["tasks"]["toy-a"]["data_mean"] is None
     assert not Path("alone/run.json").exists()
+
+
+def test_plan(pwm, pretrain):
+    run = pretrain()
+    assert pwm("learn", "--world-model", run, "--task", "toy-a", *FAST_POLICY).code == 0
+    assert pwm("plan", run, "--out", "planned", *FAST_PLAN).code == 0
+    [file] = library.plan(
+        run, "other", library.PlanConfig(horizon=2, samples=8, policy_samples=2, elites=2, iterations=2)
+    )
+    assert left_in("other") == left_in("planned") and last_command("other") == "mine.py 'a b'"
+    assert contents(Path("other"), "policies/*/*") == contents(Path("planned"), "policies/*/*")
+    assert library.load_policy(file).task == "toy-a"
+
+
+def test_import(pwm):
+    torch.save({"model": Published("flat", 2, 3, 2).state_dict()}, "agent.pt")
+    assert pwm("import-model", "agent.pt", "--out", "run", "--task", "toy-a", "toy-b").code == 0
+    assert library.import_checkpoint("agent.pt", "other", ["toy-a", "toy-b"]).about["layout"] == "flat"
+    assert left_in("other") == left_in("run") and last_command("other") == "mine.py 'a b'"
+    assert contents(Path("other"), "world_model/*") == contents(Path("run"), "world_model/*")
+
+
+def test_train(pwm):
+    settings = "--updates 4 --num-envs 8 --horizon 8 --critic-passes 1 --log-every 1".split()
+    assert pwm("train", "--task", "point", "--out", "run", "--seeds", "2", *settings).code == 0
+    config = library.ShacConfig(updates=4, num_envs=8, horizon=8, critic_passes=1, log_every=1)
+    library.train("point", "other", config, [0, 1])
+    assert left_in("other") == left_in("run") and last_command("other") == "mine.py 'a b'"
+    assert contents(Path("other"), "policies/*/*") == contents(Path("run"), "policies/*/*")
+    for wrong, message in (({"config": "dqn"}, "dqn: no such algorithm"), ({"seeds": []}, "seeds: is empty")):
+        with pytest.raises(library.PWMError, match=message):
+            library.train("point", "third", **wrong)
+    assert not Path("third").exists()

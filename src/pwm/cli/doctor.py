@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pwm.cli.bench import Bench, bench
 from pwm.cli.parse import parse
+from pwm.pipeline.bench import Bench, bench
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ class ImportModel:
 def main(arguments: Sequence[str]) -> int:
     args = parse(ImportModel, "import-model", arguments)
 
+    from pwm.pipeline.import_model import import_checkpoint
     from pwm.runtime.device import set_threads
-    from pwm.world_model.checkpoints.files import import_checkpoint
 
     set_threads(args.threads)
     checkpoint = import_checkpoint(args.file, args.out, args.task, command_line("import-model", arguments))

@@ -31,24 +31,8 @@ class Plan:
 def main(arguments: Sequence[str]) -> int:
     args = parse(Plan, "plan", arguments)
 
-    from pwm.acting.policy_file import check_free, policy_path
-    from pwm.agents.pwm.planned import planned_policies
-    from pwm.runtime.errors import PWMError
-    from pwm.runtime.progress import progress
-    from pwm.runtime.run_folder import read_run_file, record_step
-    from pwm.world_model.files import load_world_model
+    from pwm.pipeline.plan import plan
 
-    if args.out.resolve() == args.run.resolve():
-        raise PWMError(f"--out {args.out}: is the run itself; name another folder")
-    model = load_world_model(args.world_model or args.run)
-    known = read_run_file(args.run)
-    facts = {name: known[name] for name in ("seed", "data", "tasks") if known.get(name) is not None}
-    policies = sorted((args.run / "policies").glob("*/seed*.safetensors"))
-    check_free([args.out / path.relative_to(args.run) for path in policies])
-    record_step(args.out, "plan", {"plan": args.planning}, command=command_line("plan", arguments), **facts)
-    with progress("Planning policies", len(policies)) as bar:
-        for policy in planned_policies(args.run, model, args.planning):
-            policy.save(policy_path(args.out, policy.task, policy.seed))
-            bar.advance(1)
+    plan(args.run, args.out, args.planning, args.world_model, command=command_line("plan", arguments))
     print(f"Policies in {args.out / 'policies'}. Next: pwm evaluate {args.out}")
     return 0

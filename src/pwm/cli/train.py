@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm.cli.main import STARTED
     from pwm.pipeline.train import train
-    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
+    from pwm.runtime.device import keep_freed_memory, set_threads
     from pwm.runtime.stopwatch import Stopwatch
 
     keep_freed_memory()
@@ -84,8 +84,6 @@ def main(arguments: Sequence[str]) -> int:
     if args.seeds < 1:
         raise PWMError(f"--seeds {args.seeds}: train at least one policy")
     replay = getattr(args, "save_replay", None)
-    if replay is not None and args.seeds > 1:
-        raise PWMError("--save-replay: one store holds the replay of one training; leave out --seeds")
     out = args.out or Path("runs") / f"{args.algo}-{args.task}"
     train(
         args.task,
@@ -93,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
         args.learning,
         range(args.seed, args.seed + args.seeds),
         args.simulator,
-        resolve_device(args.device),
+        args.device,
         time_budget=args.time_budget,
         save_replay=replay,
         command=command_line("train", arguments),

@@ -19,7 +19,7 @@ from pwm.agents.pwm.learner import fleet_description
 from pwm.data.store import EpisodeStore
 from pwm.nn.native import description
 from pwm.pipeline.facts import data_facts, task_facts
-from pwm.pipeline.forecast import forecast
+from pwm.pipeline.timed_step import timed_step
 from pwm.runtime.checkpoint import check_same, digest, peek_description, updates_done
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
@@ -131,5 +131,5 @@ def _learn_fleet(
     )
     cure = "learn fewer policies at once with --fleet N"
     expected = partial(estimate_learn, model, store, members, config, device)
-    with forecast(out, f"learn {checkpoint.stem}", clock, flops, expected, device, done > 0, cure):
+    with timed_step(out, f"learn {checkpoint.stem}", clock, flops, expected, device, done > 0, cure):
         return learn_policies(model, store, out, tasks, config, seeds, device)

@@ -9,7 +9,7 @@ import torch
 from pwm.data.store import EpisodeStore
 from pwm.nn.native import description
 from pwm.pipeline.facts import data_facts, task_facts
-from pwm.pipeline.forecast import forecast
+from pwm.pipeline.timed_step import timed_step
 from pwm.runtime.checkpoint import updates_done
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
@@ -69,5 +69,5 @@ def pretrain(
     )
     cure = "lower micro_batch, set recompute_steps, or choose a smaller size, with another --out"
     expected = partial(estimate_pretrain, store, model, config, device)
-    with forecast(out, "pretrain", clock or Stopwatch(out), flops, expected, device, done > 0, cure):
+    with timed_step(out, "pretrain", clock or Stopwatch(out), flops, expected, device, done > 0, cure):
         return pretrain_world_model(store, out, model, config, seed, device)

@@ -1,4 +1,4 @@
-"""Training baselines in a task's own simulator, as a run: run.json, the clock, one policy per seed."""
+"""`pwm.train` and `pwm train`: baselines that learn in a task's own simulator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from pwm.agents.sb3.config import PPOConfig, SACConfig
-from pwm.agents.shac.config import ShacConfig
+from pwm.agents.shac.config import ShacConfig, shac_preset
+from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.runtime.run_folder import record_step, refuse_changes
@@ -26,24 +27,35 @@ FREE = ("checkpoint_every", "log_every")
 def train(
     task: str,
     out: PathLike,
-    config: ShacConfig | PPOConfig | SACConfig,
+    config: ShacConfig | PPOConfig | SACConfig | str = "shac",
     seeds: Sequence[int] = (0,),
     simulator: EnvironmentConfig | None = None,
     device: torch.device | str = "cpu",
     *,
     time_budget: float | None = None,
     save_replay: PathLike | None = None,
-    command: str,
+    command: str | None = None,
     clock: Stopwatch | None = None,
 ) -> None:
     """Train one policy per seed, one after the other, by the algorithm that `config` belongs to, in the run `out`.
 
-    The same call again resumes. `time_budget` is in minutes per policy; `save_replay` is for SHAC and one seed
-    (`train_shac`); `command` is what run.json names as the way to do this again.
+    The same call again resumes. "shac", "ppo" or "sac" as `config` stands for that algorithm's defaults, SHAC's being
+    those of the task. `time_budget` is in minutes per policy; `save_replay` is for SHAC and one seed: the episode store
+    to write of all episodes played; `command` is what run.json names as the way to do this again.
 
     Raises:
         PWMError: as the algorithm does, or `out` holds a run of other settings, or a package is missing.
     """
+    if isinstance(config, str):
+        named = {"shac": shac_preset(task), "ppo": PPOConfig(), "sac": SACConfig()}
+        if config not in named:
+            raise PWMError(f"{config}: no such algorithm; choose one of {', '.join(named)}")
+        config = named[config]
+    if save_replay is not None and len(seeds) > 1:
+        raise PWMError("--save-replay: one store holds the replay of one training; leave out --seeds")
+    if not seeds:
+        raise PWMError("seeds: is empty; name at least one")
+    device = resolve_device(device) if isinstance(device, str) else device
     algorithm, simulator = ALGORITHMS[type(config)], simulator or EnvironmentConfig()
     train_one = _trainer(algorithm, task)
     settings = {"train": {"algorithm": algorithm, "task": task}, "simulator": simulator}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from pwm.runtime.progress import clock
+
 Point = tuple[int, float]
 """A size (slices, policies) and the seconds or bytes measured there."""
 _LONG_ENOUGH = 0.7  # seconds of one call, beyond which no larger size is tried
@@ -24,6 +26,10 @@ class Estimate:
     """Of all tensors at the worst moment; the program itself and its libraries come on top."""
     measured: str
     """What it was estimated from, in words."""
+
+    def __str__(self) -> str:
+        days = f"{self.seconds / 86400:.1f} days" if self.seconds > 2 * 86400 else clock(self.seconds)
+        return f"{days} of updates, tensors of {self.peak_bytes / 2**30:.2g} GiB at the worst moment"
 
 
 def timed(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pwm.pipeline.import_model import import_checkpoint
 from pwm.tasks.registry import task_set
-from pwm.world_model.checkpoints.files import export_checkpoint, import_checkpoint, read_checkpoint
+from pwm.world_model.checkpoints.files import export_checkpoint, read_checkpoint
 from tests.world_model.checkpoints.published import Published
 from tests.world_model.checkpoints.test_parity import compare
 from tests.world_model.checkpoints.test_widths import PUBLISHED

@@ -1,4 +1,4 @@
-"""A published checkpoint to a run folder, and a run's world model to a checkpoint that TD-MPC2's code reads."""
+"""A published checkpoint as a world model, and a run's world model as a checkpoint that TD-MPC2's code reads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ import torch
 from pwm.runtime.checkpoint import read_described, write_described
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_atomic
-from pwm.runtime.progress import progress
-from pwm.runtime.run_folder import read_run_file, record_step
 from pwm.world_model.checkpoints.archive import read_archive
 from pwm.world_model.checkpoints.convert import heads_of, to_agent, to_world_model
 from pwm.world_model.checkpoints.layouts import is_state, read_agent, write_state
 from pwm.world_model.checkpoints.widths import find_tasks, infer_widths, size_name
-from pwm.world_model.files import load_world_model, save_world_model, world_model_path
+from pwm.world_model.files import load_world_model, world_model_path
 from pwm.world_model.model import WorldModel
 
 _HEADS = "TD-MPC2 heads"
@@ -84,37 +82,11 @@ def read_checkpoint(file: PathLike, tasks: Sequence[str] = (), step: Callable[[]
     return checkpoint
 
 
-def import_checkpoint(
-    file: PathLike, out: PathLike, tasks: Sequence[str] = (), command: str | None = None
-) -> Checkpoint | None:
-    """Convert a checkpoint into the run folder `out`: weights, heads where there are any, and run.json.
-
-    The same call again finds the finished import and returns None. Weights are written last, so an import that was
-    cut off is done anew. `command` is what run.json names as the way to do this again.
-
-    Raises:
-        PWMError: as `read_checkpoint`, or `out` has another world model.
-    """
-    weights = world_model_path(out)
-    before = read_run_file(out).get("config", {})
-    if weights.exists():
-        origin = before.get("import")
-        same = isinstance(origin, dict) and origin.get("sha256") == sha256(file)
-        if not same or (tasks and list(tasks) != origin.get("tasks")):
-            raise PWMError(f"{out}: has a world model of another origin already; use another --out")
-        return None
-    if "pretrain" in before:
-        raise PWMError(f"{out}: a world model is being pre-trained in it; use another --out")
-    with progress("Import", 4) as bar:
-        checkpoint = read_checkpoint(file, tasks, bar.advance)
-        settings = {"import": checkpoint.about, "model": checkpoint.model.config}
-        record_step(out, "import-model", settings, command=command)
-        if checkpoint.heads:
-            write_described(heads_path(out), checkpoint.heads, {"kind": _HEADS, "critics": checkpoint.about["critics"]})
-        bar.advance()
-        save_world_model(weights, checkpoint.model)
-        bar.advance()
-    return checkpoint
+def save_heads(run: PathLike, checkpoint: Checkpoint) -> None:
+    """Keep a checkpoint's policy and critics in a run folder, where it has any."""
+    if checkpoint.heads:
+        about = {"kind": _HEADS, "critics": checkpoint.about["critics"]}
+        write_described(heads_path(run), checkpoint.heads, about)
 
 
 def read_heads(run: PathLike) -> dict[str, torch.Tensor]:

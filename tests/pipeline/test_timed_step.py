@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from pwm.agents.pwm.learner import FleetLearner
-from pwm.cli.bench import Bench, bench
-from pwm.pipeline import forecast
 from pwm.pipeline import pretrain as pretraining
+from pwm.pipeline import timed_step
+from pwm.pipeline.bench import Bench, bench
 from pwm.pipeline.learn import fleets
 from pwm.report.record import read_run
 from pwm.report.words import expectations
 from pwm.runtime.errors import PWMError
+from pwm.runtime.estimate import Estimate
 from pwm.world_model.pretrain import Pretrainer
 from tests.cli.conftest import FAST, FAST_POLICY, contents
 from tests.cli.test_steps import stop_at
@@ -28,7 +29,7 @@ def test_short_work_is_not_estimated(pretrain):
 
 
 def test_an_estimate_is_kept_beside_what_it_took(pwm, pretrain, monkeypatch):
-    monkeypatch.setattr(forecast, "WORTH_IT", 0.0)
+    monkeypatch.setattr(timed_step, "WORTH_IT", 0.0)
     run = pretrain()
     outcome = pwm("learn", "--world-model", run, "--task", "toy-b", *FAST_POLICY)
     assert outcome.code == 0
@@ -46,17 +47,17 @@ def test_an_estimate_is_kept_beside_what_it_took(pwm, pretrain, monkeypatch):
 
 
 def test_a_resumed_step_keeps_its_first_estimate(pwm, store, monkeypatch, tmp_path):
-    monkeypatch.setattr(forecast, "WORTH_IT", 0.0)
+    monkeypatch.setattr(timed_step, "WORTH_IT", 0.0)
     arguments = ("pretrain", "--data", store, "--out", "run", "--size", "tiny", *FAST)
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "estimate_pretrain", lambda *args: forecast.Estimate(5.0, 10, "a guess"))
+        patch.setattr(pretraining, "estimate_pretrain", lambda *args: Estimate(5.0, 10, "a guess"))
         stop_at(patch, Pretrainer, 5)
         assert pwm(*arguments).code == 130
         [entry] = estimates(tmp_path / "run").values()
         assert entry["estimated_seconds"] == 5.0 and "seconds" not in entry
         patch.undo()
         patch.setattr(pretraining, "estimate_pretrain", lambda *args: 1 / 0)  # not asked again
-        patch.setattr(forecast, "WORTH_IT", 0.0)
+        patch.setattr(timed_step, "WORTH_IT", 0.0)
         outcome = pwm(*arguments)
     assert outcome.code == 0 and "Expected" not in outcome.out and "times the estimate of 0:05" in outcome.out
     [entry] = estimates(tmp_path / "run").values()

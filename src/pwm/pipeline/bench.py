@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pwm.cli.parse import counted
 from pwm.runtime.config import Precision
 
 
@@ -49,7 +48,6 @@ def bench(asked: Bench) -> Iterator[str]:
     from pwm.agents.pwm.config import PolicyConfig
     from pwm.agents.pwm.estimate import estimate_learn, members_that_fit, policy_update_flops
     from pwm.data.synthetic import synthetic_store
-    from pwm.pipeline.forecast import sentence
     from pwm.runtime.config import require
     from pwm.runtime.device import resolve_device
     from pwm.runtime.memory import free_bytes
@@ -69,19 +67,19 @@ def bench(asked: Bench) -> Iterator[str]:
     )
     learn = PolicyConfig(updates=asked.updates, batch_size=asked.rollouts, precision=asked.precision)
     free = free_bytes(device)
-    case = f"size {asked.size}, {counted(asked.tasks, 'task')}, {asked.precision}, {device}"
+    case = f"size {asked.size}, {asked.tasks} task{'' if asked.tasks == 1 else 's'}, {asked.precision}, {device}"
     yield f"{'bench':<12} {case}: {free / 2**30:.1f} GiB free"
     with synthetic_store({f"task-{k}": _WIDTHS for k in range(asked.tasks)}) as store:
         found = estimate_pretrain(store, size, pretrain, device)
         flops = world_model_update_flops(size, asked.batch_size, pretrain.horizon, asked.tasks, *_WIDTHS)
-        yield f"{'pretrain':<12} {sentence(found.seconds, found.peak_bytes)}{_fits(found.peak_bytes, free)}"
+        yield f"{'pretrain':<12} {found}{_fits(found.peak_bytes, free)}"
         yield f"{'':<12} {_rate(flops, asked.pretrain_updates, found.seconds)}; from {found.measured}"
         model = WorldModel(size, store.tasks, *([w] * asked.tasks for w in _WIDTHS)).to(device).freeze()
         members = [(task, seed) for task in store.tasks for seed in range(asked.policies)]
         found = estimate_learn(model, store, members, learn, device)
         flops = policy_update_flops(size, learn, len(members), *_WIDTHS)
         most = members_that_fit(model, store, learn, free)
-        yield f"{'learn':<12} {sentence(found.seconds, found.peak_bytes)}{_fits(found.peak_bytes, free)}"
+        yield f"{'learn':<12} {found}{_fits(found.peak_bytes, free)}"
         yield f"{'':<12} {_rate(flops, asked.updates, found.seconds)}; from {found.measured}"
         yield f"{'':<12} {len(members)} policies asked for; about {most} fit at once"
 

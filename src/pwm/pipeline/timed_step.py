@@ -1,4 +1,4 @@
-"""What a step of a run is expected to take, said before it and compared after it; run.json keeps both."""
+"""A step of a run under the clock: what it will take is estimated before and compared after; run.json keeps both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORTH_IT = 1e12  # FLOP of matrix products; less takes seconds, and so does esti
 
 
 @contextmanager
-def forecast(
+def timed_step(
     run: PathLike,
     step: str,
     watch: Stopwatch,
@@ -30,7 +30,7 @@ def forecast(
     resumes: bool,
     cure: str,
 ) -> Iterator[None]:
-    """Times the stage named by the first word of `step`, with an estimate before it and its error after it.
+    """Time the stage named by the first word of `step`; print an estimate before it and how far off that was after it.
 
     The estimate is made when a step begins and not when it resumes, and only where its arithmetic is worth it.
 
@@ -39,14 +39,14 @@ def forecast(
         cure: what to do where memory runs out.
 
     Raises:
-        PWMError: it does.
+        PWMError: memory runs out.
     """
     stage = step.split()[0]
     before = watch.seconds.get(stage, 0.0)
     with watch.stage(stage):
         if flops >= WORTH_IT and not resumes:
             expected = estimate()
-            print(f"Expected: {sentence(expected.seconds, expected.peak_bytes)}")
+            print(f"Expected: {expected}")
             if expected.peak_bytes > free_bytes(device):
                 print(f"More than the {free_bytes(device) / 2**30:.1f} GiB that are free: {cure}")
             _record(
@@ -69,12 +69,6 @@ def forecast(
         ratio = round(seconds / max(entry["estimated_seconds"], 0.1), 3)
         _record(run, step, seconds=seconds, ratio=ratio)
         print(f"Took {minutes(seconds)}, {ratio:.2f} times the estimate of {minutes(entry['estimated_seconds'])}")
-
-
-def sentence(seconds: float, peak_bytes: int) -> str:
-    """An estimate in words."""
-    days = f"{seconds / 86400:.1f} days" if seconds > 2 * 86400 else minutes(seconds)
-    return f"{days} of updates, tensors of {peak_bytes / 2**30:.2g} GiB at the worst moment"
 
 
 def _is_memory(error: RuntimeError) -> bool:
