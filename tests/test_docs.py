@@ -94,3 +94,16 @@ def test_links_lead_somewhere(page):
     text = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
     targets = [target for target in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in target]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_lead_to_code(page):
+    named = re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text())
+    places = (ROOT, ROOT / "src" / "pwm")
+    assert [name for name in named if not any((place / name).is_file() for place in places)] == []
+
+
+def test_the_architecture_page_names_every_room():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = [folder.name for folder in (ROOT / "src" / "pwm").iterdir() if (folder / "__init__.py").exists()]
+    assert [room for room in rooms if f"**{room}" not in page] == []
