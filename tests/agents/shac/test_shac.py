@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,6 +198,21 @@ def test_a_gradient_that_is_not_finite_is_left_out_and_counted():
     learner.update()
     assert learner.skipped == 1
     assert not all(torch.equal(a, b) for a, b in zip(before, learner.actor.parameters()))
+
+
+def test_a_critic_that_diverges_stops_before_the_checkpoint_is_overwritten(tmp_path, monkeypatch):
+    update = ShacLearner.update
+
+    def broken(self):
+        rollout, values = update(self)
+        return rollout, values | ({"critic_loss": torch.tensor(float("nan"))} if self.updates == 6 else {})
+
+    monkeypatch.setattr(ShacLearner, "update", broken)
+    with pytest.raises(PWMError, match="critic_loss is not a finite number at update 6; lower the learning rates"):
+        train_shac("point", tmp_path, replace(SMALL, log_every=100), make=make)  # due for a checkpoint, not for a line
+    kept = ShacLearner(make("point", 8, 0, None, "cpu"), "point", 0, SMALL, simulator=to_dict(EnvironmentConfig()))
+    kept.load(shac_checkpoint(tmp_path, "point", 0))
+    assert kept.updates == 3 and load_policy(policy_path(tmp_path, "point", 0)).about["updates"] == 3
 
 
 def test_settings_are_checked():
