@@ -1,4 +1,4 @@
-""".npz recordings into an episode store, episode by episode: memory does not grow with the file."""
+"""Converts .npz recordings to an episode store, one episode at a time: memory use does not grow with the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pwm.runtime.progress import progress
 
 _SHIFTED = ("obs", "action", "reward")
 _PLAIN = ("observations", "actions", "rewards")
-_SMALL = 1 << 28  # bytes; index arrays above this are no index arrays
+_SMALL = 1 << 28  # bytes; anything larger cannot be an index array
 
 
 def store_from_npz(
@@ -34,10 +34,10 @@ def store_from_npz(
       dropped;
     * `observations` [E, T+1, o], `actions` [E, T, a], `rewards` [E, T], the order of Gymnasium and of the store;
     * `observations` [N + E, o], `actions` [N, a], `rewards` [N], and `lengths` [E] or `offsets` [E + 1]: the same for
-      episodes of different lengths, one after the other.
+      episodes of different lengths, concatenated.
 
-    Optional: `terminations`, bool, of the shape of the rewards (shifted like them); without it all episodes count as
-    cut off by time. `quality` [E], text, or the argument `quality` for all. `source` is noted in the manifest.
+    Optional: `terminations`, bool, with the shape (and shift) of the rewards; without it all episodes count as
+    truncated. `quality` [E], text, or the argument `quality` for all. `source` goes into the manifest.
 
     Raises:
         PWMError: a file is missing or damaged, lacks an array, or holds arrays that do not fit together.
@@ -54,7 +54,7 @@ def store_from_npz(
 
 
 class _Recording:
-    """One open file: what is in it, and its episodes in turn."""
+    """One open file: its arrays, and an iterator over its episodes."""
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self.path = path
@@ -83,7 +83,7 @@ class _Recording:
             raise PWMError(f"{path}: quality must be text [{self.episodes}], one tag per episode")
 
     def _lengths(self, names: tuple[str, ...]) -> np.ndarray:
-        """Steps of each episode [E], after a check that all arrays have the shapes they need."""
+        """Steps of each episode [E]; checks the shapes of all arrays."""
         shapes = {name: column.shape for name, column in self.columns.items()}
         observations, actions, rewards = (shapes[name] for name in _PLAIN)
         need = "[E, T+1, o], [E, T+1, a], [E, T+1]" if self.shifted else "[E, T+1, o], [E, T, a], [E, T]"
@@ -128,11 +128,11 @@ class _Recording:
 
     @property
     def size(self) -> int:
-        """Bytes that the store's arrays take, about."""
+        """Approximate size of the store's arrays in bytes."""
         return int(self.lengths.sum() + self.episodes) * (sum(self.widths) + 2) * 4
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """The arguments of `StoreWriter.add_episode` of each episode."""
+        """The arguments of `StoreWriter.add_episode` for each episode."""
         flat = len(self.columns["observations"].shape) == 2
         for e, steps in enumerate(self.lengths.tolist()):
             episode: dict[str, Any] = {}
@@ -145,7 +145,7 @@ class _Recording:
 
 
 class _Column:
-    """One array of the archive, read from its first row to its last."""
+    """One array of the archive, read sequentially."""
 
     def __init__(self, path: Path, file: Any) -> None:
         self.path, self.file = path, file
@@ -170,7 +170,7 @@ class _Column:
         return np.frombuffer(data, self.dtype).reshape(shape)
 
     def all(self) -> np.ndarray:
-        """The whole array, which must be a small one."""
+        """The whole array; only for small ones."""
         if int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize > _SMALL:
             raise PWMError(f"{self.path}: an index of {list(self.shape)} entries is too large; check the file")
         return self.rows(self.shape[0]) if self.shape else self.rows(1)

@@ -1,4 +1,4 @@
-"""New stores from old ones: some of the episodes of one, or all episodes of several."""
+"""New stores from existing ones: a subset of one, or several merged."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ def choose(
     episodes: int | None = None,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Episode numbers by task, ascending: first by tag, of these by return, of these a random draw.
+    """Select episodes of each task: filter by tag, then by return, then draw at random.
 
     Args:
         qualities: tags to keep; all episodes by default.
-        return_quantiles: (low, high), the share of a task's episodes to keep, ordered by return: (0.9, 1) keeps the
-            best tenth.
-        episodes: how many to keep of each task, drawn without replacement from `seed`; fewer where there are fewer.
+        return_quantiles: (low, high) of a task's episodes ordered by return: (0.9, 1) keeps the best tenth.
+        episodes: at most this many of each task, drawn without replacement.
+        seed: of that draw.
+
+    Returns:
+        Episode numbers by task, ascending.
 
     Raises:
-        PWMError: an unknown tag, a wrong share, or a task of which nothing is left.
+        PWMError: a tag is unknown, the quantiles are invalid, or no episode of a task is left.
     """
     low, high = return_quantiles
     if not 0.0 <= low < high <= 1.0:
@@ -58,14 +61,14 @@ def choose(
 
 
 def write_subset(store: EpisodeStore, out: PathLike, chosen: Mapping[str, np.ndarray], note: str = "subset") -> None:
-    """Write the store `out` with the chosen episodes of each task; `note` is added to the tasks' sources."""
+    """Write the chosen episodes of each task to the store `out`; `note` is appended to each task's source."""
     entries = {entry.id: entry for entry in store.manifest.tasks}
     sources = {task: "; ".join(filter(None, (entries[task].source, note))) for task in chosen}
     _write(out, {task: [(store, entries[task], kept)] for task, kept in chosen.items()}, sources)
 
 
 def merge(stores: Sequence[EpisodeStore], out: PathLike) -> None:
-    """Write the store `out` with all episodes of all stores. Episodes of a task follow each other in the given order.
+    """Write all episodes of all stores to the store `out`, in the given order.
 
     Raises:
         PWMError: two stores hold a task with different sizes or action repeats.
@@ -112,7 +115,7 @@ def _write(
 
 
 def copy_episodes(writer: StoreWriter, store: EpisodeStore, task: str, episodes: np.ndarray, bar: Progress) -> None:
-    """Append these episodes of a store, tags included."""
+    """Append these episodes of a store, with their tags."""
     data, tags = store[task], store.quality(task)
     for e in episodes.tolist():
         first, last = int(data.offsets[e]), int(data.offsets[e + 1])

@@ -1,8 +1,7 @@
-"""A store that grows while a policy acts: sealed segments, each an ordinary episode store in a folder of its own.
+"""A store that grows while a policy acts, by sealed segments: each is an episode store in a folder of its own.
 
-A segment is written under a hidden name and renamed when it is complete, so it is there whole or not at all. What was
-sealed never changes: `upto(k)` gives the same episodes whenever it is asked, and sampling from it stays a pure function
-of (seed, step, segments).
+A segment is written under a hidden name and renamed when it is complete, so appending is atomic. Sealed segments never
+change: `upto(k)` always gives the same episodes, and sampling from it is a pure function of (seed, step, segments).
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ class Episode(NamedTuple):
 
 
 class GrowingStore:
-    """The segments in a folder, held in memory as well.
+    """A folder of segments, whose episodes are also kept in memory.
 
     Args:
-        path: folder of the segments; made by the first `append`. What a killed writer left there is removed.
+        path: folder of the segments, created by the first `append`. Leftovers of a killed writer are removed.
         specs: the tasks, in the order of the store.
-        base: a store whose episodes of these tasks come before all segments, if any.
+        base: a store whose episodes of these tasks come before those of all segments.
 
     Raises:
-        PWMError: a segment is damaged or missing, or a task has other sizes there or in `base` than in `specs`.
+        PWMError: a segment is damaged or missing, or sizes of a task in a segment or in `base` differ from `specs`.
     """
 
     def __init__(self, path: PathLike, specs: Sequence[TaskSpec], base: EpisodeStore | None = None) -> None:
@@ -66,14 +65,15 @@ class GrowingStore:
 
     @property
     def segments(self) -> int:
-        """Sealed segments so far."""
+        """Number of sealed segments."""
         return len(self._marks) - 1
 
     def append(self, episodes: Mapping[str, Sequence[Episode]], source: str | None = None) -> None:
-        """Seal one more segment with these episodes by task; `source` says in words where they come from.
+        """Write these episodes, by task, as one more segment; `source` describes in words where they come from.
 
         Raises:
-            PWMError: an episode does not fit its task, or the disk refuses. Nothing is sealed then.
+            PWMError: a task is unknown, an episode does not fit its task, or the disk cannot be written to. No segment
+                is added then.
         """
         unknown = [task for task in episodes if task not in self.specs]
         if unknown:
@@ -91,7 +91,7 @@ class GrowingStore:
         self._take(open_store(folder))
 
     def episodes(self, task: str, segments: int | None = None) -> int:
-        """Episodes of a task in the base and the first `segments` segments (all by default)."""
+        """Number of episodes of a task in the base and the first `segments` segments (all by default)."""
         return self._mark(segments)[0][task]
 
     def upto(self, segments: int | None = None) -> EpisodeStore:
@@ -145,7 +145,7 @@ class GrowingStore:
 
 
 class _View(EpisodeStore):
-    """Some of a growing store's segments, as a store."""
+    """The first segments of a growing store, as a store."""
 
     def __init__(self, path: Path, episodes: dict[str, TaskEpisodes], fingerprint: str) -> None:
         super().__init__(path, Manifest(FORMAT, VERSIONS[0], ()), episodes)
@@ -156,14 +156,14 @@ class _View(EpisodeStore):
 
 
 class _Rows:
-    """An array that grows by rows, at a cost per row that does not depend on its length."""
+    """An array that grows by rows, in amortised constant time per row."""
 
     def __init__(self) -> None:
         self._array, self._used = np.empty(0), 0
 
     @property
     def filled(self) -> np.ndarray:
-        """The rows so far; what was returned earlier stays as it was."""
+        """The rows so far; arrays returned earlier do not change."""
         return self._array[: self._used]
 
     def extend(self, rows: np.ndarray) -> None:

@@ -1,8 +1,8 @@
-"""Reads what a pickle describes out of inert stand-ins: nothing that the pickle names is imported or called.
+"""Reads a pickle without executing it: nothing that it names is imported or called.
 
-A pickle is a program for a small stack machine whose names (GLOBAL) are looked up by `find_class` and may be called
-(REDUCE, NEWOBJ) or be given state (BUILD). Here the look-up knows a short list, and its entries only keep what they are
-given. The instructions themselves are checked first, because some could fill the memory before any look-up.
+A pickle is a program for a small stack machine. Names (GLOBAL) are resolved by `find_class` and can then be called
+(REDUCE, NEWOBJ) or given state (BUILD). Here they resolve to stand-ins from a short list, which only store their
+arguments. The instructions are checked first, because some could exhaust memory before any name is resolved.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from pwm.runtime.errors import PWMError
 
-# What protocols 2 to 4 write for dictionaries, sequences, text, numbers, names and references to storages.
+# What protocols 2 to 4 emit for dictionaries, sequences, text, numbers, names and references to storages.
 _INSTRUCTIONS = frozenset(
     "PROTO FRAME STOP MARK POP GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD BINPERSID NONE NEWTRUE NEWFALSE BININT BININT1 "
     "BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND "
@@ -24,18 +24,18 @@ _INSTRUCTIONS = frozenset(
 
 
 class Sealed:
-    """An object that a pickle may hold but not change."""
+    """An object that a pickle may contain but not modify."""
 
     def __setstate__(self, state: Any) -> None:
         raise PWMError("the pickle wants to change what it may only hold; refused")
 
 
 class Inert:
-    """Stands for any class or function of a package that is not needed: keeps what it is given, does nothing."""
+    """Stand-in for any class or function of a package: stores its arguments and does nothing else."""
 
     contents: list[Any]
 
-    def __new__(cls, *given: Any) -> Inert:  # the only one of the two that NEWOBJ calls
+    def __new__(cls, *given: Any) -> Inert:  # NEWOBJ does not call __init__
         self = super().__new__(cls)
         self.contents = list(given)
         return self
@@ -51,12 +51,11 @@ def read_inert(program: bytes, find: Callable[[str, str], Any], persistent: Call
     """The objects that a pickle describes.
 
     Args:
-        find: (module, name) -> stand-in, or None where the name is not allowed.
-        persistent: reference to something outside of the pickle -> stand-in for it.
+        find: (module, name) -> stand-in, or None if the name is not allowed.
+        persistent: reference to an object outside the pickle -> its stand-in.
 
     Raises:
-        PWMError: the pickle is damaged, or asks for a name or an instruction that data do not need. Nothing was
-            executed.
+        PWMError: the pickle is damaged, or uses a name or an instruction that is not allowed. Nothing was executed.
     """
 
     class Unpickler(pickle.Unpickler):
@@ -85,13 +84,13 @@ def _check(program: bytes) -> None:
     for instruction, argument, _ in pickletools.genops(program):
         if instruction.name not in _INSTRUCTIONS:
             raise PWMError(f"uses the pickle instruction {instruction.name}, which data do not need; refused")
-        # The unpickler makes room for all numbers below this one.
+        # The unpickler allocates a memo of this length.
         if "PUT" in instruction.name and argument > len(program):
             raise PWMError("numbers its parts far beyond their count; refused")
 
 
 def look_up(names: Mapping[tuple[str, str], Any], inert: str) -> Callable[[str, str], Any]:
-    """A `find` for `read_inert`: the given names, and `Inert` for everything in the package `inert`."""
+    """A `find` for `read_inert` that knows these names, and `Inert` for everything in the package `inert`."""
 
     def find(module: str, name: str) -> Any:
         return Inert if module == inert or module.startswith(f"{inert}.") else names.get((module, name))
@@ -100,6 +99,6 @@ def look_up(names: Mapping[tuple[str, str], Any], inert: str) -> Callable[[str, 
 
 
 def short(value: Any) -> str:
-    """Text from an untrusted file, fit for one line."""
+    """Text from an untrusted file, escaped and cut to fit in a one-line message."""
     text = str(value) if isinstance(value, (str, Exception)) else type(value).__name__
     return repr(text[:80])[1:-1]

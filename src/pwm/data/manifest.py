@@ -1,4 +1,4 @@
-"""What `manifest.json` says about an episode store, and the arrays it promises for each task."""
+"""The content of an episode store's `manifest.json`, and the arrays that it lists for each task."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FORMAT = "pwm-episodes"
 VERSIONS = (1, 2)
 """Version 2 adds `qualities`, `quality.npy` and `origins`. A store without them is written as version 1."""
 UNTAGGED = 255
-"""What `quality.npy` holds for an episode without a tag."""
+"""Code in `quality.npy` for an episode without a tag."""
 ARRAYS = {"observations": "float32", "actions": "float32", "rewards": "float32", "terminations": "bool"}
-# A task's id is the name of its folder: no separators, nothing hidden, no way out of the store.
+# A task's id is a folder name: no separators, no leading dot, no path traversal.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -41,14 +41,14 @@ class Returns:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a stretch of a task's episodes was collected (version 2).
+    """How some consecutive episodes of a task were collected (version 2).
 
     policy      "random", "scripted", or the SHA-256 of a policy file
     noise       standard deviation of the normal noise added to its actions
-    seed, first episode i of them was reset with `episode_seeds(seed, task, ...)[first + i]`
+    seed, first episode i of these was reset with `episode_seeds(seed, task, ...)[first + i]`
     episodes    how many
     quality     their tag, or None
-    versions    of the packages that decide what a simulator does
+    versions    of the simulator's packages
     """
 
     policy: str
@@ -62,7 +62,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """One task's part of the manifest. Lengths are agent steps (after action repeat)."""
+    """The manifest's entry for one task. Lengths are in agent steps (after action repeat)."""
 
     id: str
     observation_dim: int
@@ -79,7 +79,7 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `manifest.json`. `qualities` are the tags that the tasks' `quality.npy` count in."""
+    """The content of `manifest.json`. Codes in `quality.npy` are positions in `qualities`, the list of tags."""
 
     format: str
     version: int
@@ -87,7 +87,7 @@ class Manifest:
     qualities: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON; what a version does not know is left out."""
+        """As JSON-serialisable values, without fields that the version does not have."""
         data = to_dict(self)
         if self.version == 1:
             del data["qualities"]
@@ -97,13 +97,13 @@ class Manifest:
 
 
 def check_id(task: str, where: PathLike) -> None:
-    """Raise PWMError where `task` cannot name a folder of the store that `where` names."""
+    """Raise PWMError if `task` cannot be a folder name; `where` is the store, for the message."""
     if not _ID.fullmatch(task):
         raise PWMError(f"{where}: task id {task!r}: use letters, digits, '.', '_' and '-', first a letter or digit")
 
 
 def check_tag(tag: str, where: PathLike) -> None:
-    """Raise PWMError where `tag` cannot be a quality."""
+    """Raise PWMError if `tag` cannot be a quality tag."""
     if not _ID.fullmatch(tag) or len(tag) > 40:
         raise PWMError(f"{where}: quality {tag!r}: use letters, digits, '.', '_' and '-', at most 40")
 
@@ -121,7 +121,7 @@ def array_shapes(entry: TaskEntry) -> dict[str, tuple[int, ...]]:
 
 
 def read_manifest(folder: PathLike) -> Manifest:
-    """Read and check `folder/manifest.json`. Raises PWMError naming what is wrong."""
+    """Read and check `folder/manifest.json`. Raises PWMError if it is missing or invalid."""
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise PWMError(f"{folder}: no episode store here (no {MANIFEST}); check the path, or write the store again")

@@ -24,14 +24,14 @@ from pwm.runtime.progress import Progress, progress
 def export_minari(store: EpisodeStore, root: PathLike, namespace: str = "pwm") -> dict[str, list[str]]:
     """Write `root/<namespace>/<task>-v0` for each task; set MINARI_DATASETS_PATH to `root` to load them by name.
 
-    Each dataset appears when it is complete. One that was exported from the same store before is skipped, so the same
-    call goes on where it was stopped. Returns the names that were "written" and "skipped".
+    A dataset appears only once it is complete. One that was exported from the same store before is skipped, so calling
+    this again resumes. Returns the names that were "written" and "skipped".
 
     Raises:
-        PWMError: Minari is missing, another dataset is in the way, or the disk refuses.
+        PWMError: Minari is not installed, another dataset of that name exists, or the disk cannot be written to.
     """
     minari_module()
-    root = Path(root).absolute()  # Minari measures sizes wrongly where a path is relative
+    root = Path(root).absolute()  # Minari computes wrong sizes for relative paths
     if not re.fullmatch(r"[-_\w]+(/[-_\w]+)*", namespace):
         raise PWMError(f"namespace {namespace!r}: use letters, digits, '_' and '-', parts divided by '/'")
     entries = {entry.id: entry for entry in store.manifest.tasks}
@@ -53,7 +53,7 @@ def export_minari(store: EpisodeStore, root: PathLike, namespace: str = "pwm") -
 
 
 def _exported(folder: Path, fingerprint: str) -> bool:
-    """Whether a dataset is there already, from the same store."""
+    """Whether the dataset exists already and comes from the same store. Raises PWMError if it comes from another."""
     if not folder.exists():
         return False
     path = folder / "data" / "metadata.json"

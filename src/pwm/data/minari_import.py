@@ -1,4 +1,4 @@
-"""Minari datasets into an episode store. Minari's layout is the store's: T actions for T + 1 observations."""
+"""Converts Minari datasets to an episode store; both layouts have T actions for T + 1 observations."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import gymnasium
 
 OURS = "pwm"
-"""Where an exported dataset's metadata keep what Minari has no field for."""
-_AT_ONCE = 64  # episodes asked for in one call
+"""Key in an exported dataset's metadata for what Minari has no field for."""
+_AT_ONCE = 64  # episodes read per call
 
 
 def minari_module() -> Any:
-    """The package. Raises PWMError where it is not installed."""
+    """Import Minari. Raises PWMError if it is not installed."""
     try:
         import minari
     except ImportError as error:
@@ -42,21 +42,21 @@ def store_from_minari(
     quality: str | None = None,
     skip_damaged: bool = False,
 ) -> int:
-    """Write the store `out` from one Minari dataset per task, and return how many damaged episodes were left out.
-
-    Args:
-        sources: task id -> folder of a dataset, or its name among Minari's local datasets. A task id that starts with
-            "?" is a guess that what an export noted replaces.
-        download: fetch a dataset that is not there by its name; nothing touches the network otherwise.
-        action_repeat: simulator steps per recorded step; by default what an export noted, else 1.
-        quality: a tag for episodes that carry none.
-        skip_damaged: leave out episodes with NaN or with actions outside their space; they are an error otherwise.
+    """Write the store `out` from one Minari dataset per task; returns how many damaged episodes were skipped.
 
     Actions are rescaled from the bounds of their space to [-1, 1]. Observations in a Dict or Tuple space are flattened
     in the order of the space.
 
+    Args:
+        sources: task id -> folder of a dataset, or the name of a local Minari dataset. A task id that starts with "?"
+            is a guess: the id recorded by `export_minari`, if there is one, replaces it.
+        download: fetch datasets that are not found locally; otherwise the network is not used.
+        action_repeat: simulator steps per recorded step; by default what `export_minari` recorded, else 1.
+        quality: a tag for episodes that have none.
+        skip_damaged: skip episodes with NaN or with actions outside their space, instead of raising.
+
     Raises:
-        PWMError: Minari or a dataset is missing, a space is of another kind, or numbers do not fit.
+        PWMError: Minari or a dataset is missing, a space is not supported, or the data do not match it.
     """
     datasets = [_Dataset(task, source, download, action_repeat) for task, source in sources.items()]
     ids = [dataset.task for dataset in datasets]
@@ -84,7 +84,7 @@ def store_from_minari(
 
 
 def task_of(source: str) -> str:
-    """A task id from the name of a dataset or of its folder: `D4RL/door/human-v2` -> `door-human`."""
+    """A task id made from the name of a dataset or of its folder: `D4RL/door/human-v2` -> `door-human`."""
     path = Path(source)
     parts = [part for part in (path.parent if path.name == "data" else path).parts if part not in ("/", ".", "..")]
     name = re.sub(r"-v\d+$", "", parts[-1]) if parts else ""
@@ -95,7 +95,7 @@ def task_of(source: str) -> str:
 
 @dataclass(frozen=True)
 class Noted:
-    """What an export wrote beside the data (see `minari_export`)."""
+    """What `export_minari` records in the metadata."""
 
     task: str
     episode_length: int
@@ -107,21 +107,21 @@ class Noted:
 
 @dataclass(frozen=True)
 class _Flat:
-    """How the entries of a space become one row: values [T, ...] or nested ones -> float array [T, width]."""
+    """Flattens values of a space: [T, ...], possibly nested -> float array [T, width]."""
 
     width: int
     rows: Callable[[Any], np.ndarray]
 
 
 class _Dataset:
-    """One Minari dataset, its spaces understood."""
+    """One open Minari dataset."""
 
     def __init__(self, task: str, source: str, download: bool, action_repeat: int | None) -> None:
         self.name = source
         folder = _folder(source, download)
         try:
             metadata = read_json(folder / "metadata.json")
-            # Without them Minari would build the environment, and so run what the file names.
+            # Without them Minari would build the environment, and so execute code that the file names.
             missing = [name for name in ("observation_space", "action_space") if name not in metadata]
             if missing:
                 raise PWMError(f"{source}: its metadata have no {missing[0]}; write it again with a current Minari")
@@ -143,11 +143,11 @@ class _Dataset:
 
     @property
     def size(self) -> int:
-        """Bytes that the store's arrays take, about."""
+        """Approximate size of the store's arrays in bytes."""
         return (self.total_steps + self.storage.total_episodes) * (self.observation.width + self.action.width + 2) * 4
 
     def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(number, arguments of `StoreWriter.add_episode`) of each episode."""
+        """(number, arguments of `StoreWriter.add_episode`) for each episode."""
         total = self.storage.total_episodes
         for first in range(0, total, _AT_ONCE):
             numbers = range(first, min(first + _AT_ONCE, total))
@@ -179,7 +179,7 @@ def _folder(source: str, download: bool) -> Path:
         raise PWMError(f"{source}: holds no Minari dataset (no metadata.json); name the folder of one dataset")
     minari = minari_module()
     try:
-        # Not by load_dataset, which may build the environment that the metadata name.
+        # Not by load_dataset, which may build the environment named in the metadata.
         folder = Path(minari.storage.get_dataset_path(source)) / "data"
         if download and not folder.exists():
             minari.download_dataset(source)
@@ -202,7 +202,7 @@ def _noted(metadata: dict, task: str, source: str, longest: int, action_repeat: 
 
 
 def _flatten(space: gymnasium.Space, where: str) -> _Flat:
-    """Box spaces as they are, Dict and Tuple spaces part after part."""
+    """Flattens Box spaces, and Dict and Tuple spaces of them in order."""
     from gymnasium import spaces
 
     if isinstance(space, spaces.Box):
@@ -221,7 +221,7 @@ def _flatten(space: gymnasium.Space, where: str) -> _Flat:
 
 
 def _rescale(space: gymnasium.Space, where: str) -> _Flat:
-    """Box with bounds -> [-1, 1]; actions in [-1, 1] keep their bits."""
+    """Rescales a bounded Box to [-1, 1]; one that has these bounds already keeps its bits."""
     from gymnasium import spaces
 
     if not isinstance(space, spaces.Box) or len(space.shape) != 1 or space.dtype is None or space.dtype.kind != "f":

@@ -14,7 +14,7 @@ from pwm.data.store import EpisodeStore
 from pwm.runtime.errors import PWMError
 
 Episodes = Mapping[str, np.ndarray]
-EARLY = 0.1  # the part of an episode that counts as its beginning
+EARLY = 0.1  # fraction of an episode that counts as its beginning
 _WORD = (1 << 64) - 1
 
 
@@ -32,13 +32,12 @@ class SliceBatch(NamedTuple):
 
 
 class SliceSampler:
-    """Slices of `horizon` consecutive transitions of one episode each.
+    """Draws slices of `horizon` consecutive transitions, each from one episode.
 
-    Every slice's task is drawn uniformly, then its start uniformly from all starts of that task that leave room for the
-    horizon; shorter episodes are left out. The first share `early` of every batch starts in the first tenth of its
-    episodes instead, where tasks are won or lost and of which a long episode holds little. `episodes` (task -> episode
-    numbers) narrows the choice, as `split_episodes` does. The cost of a batch grows with the batch and not with the
-    store, which stays on disk.
+    A slice's task is drawn uniformly, then its start uniformly among those of the task that leave room for the horizon;
+    shorter episodes are never drawn. A fraction `early` of every batch starts in the first tenth of an episode instead,
+    which often decides the return and makes up little of the data. `episodes` (task -> episode numbers, as from
+    `split_episodes`) restricts sampling to these. The cost of a batch does not depend on the size of the store.
 
     Raises:
         PWMError: no episode of some task is long enough, or an episode number is not in the store.
@@ -68,8 +67,8 @@ class SliceSampler:
                 raise PWMError(f"task {task}: no episode has {horizon} steps (longest: {longest}); lower the horizon")
             fitting.append(chosen[lengths >= horizon])
             starts.append(lengths[lengths >= horizon] - horizon + 1)
-        # All tasks' episodes in one row: _ends[j] counts the starts of episodes 0..j, so that one binary search
-        # turns "start number s" into an episode. Task k owns start numbers _first[k] to _first[k] + _count[k].
+        # Start positions are numbered over all tasks' episodes: _ends[j] counts those of episodes 0..j, so one binary
+        # search finds the episode of a start. Task k has starts _first[k] to _first[k] + _count[k].
         self._episode, self._ends = np.concatenate(fitting), np.cumsum(np.concatenate(starts))
         self._count = np.array([s.sum() for s in starts])
         self._first = np.cumsum(self._count) - self._count
@@ -83,7 +82,7 @@ class SliceSampler:
         }
 
     def sample(self, step: int) -> SliceBatch:
-        """The batch of training step `step`: a pure function of (seed, step), whatever was sampled before."""
+        """The batch of training step `step`, a pure function of (seed, step)."""
         random = np.random.Generator(np.random.Philox(key=np.array([self.seed & _WORD, step & _WORD], np.uint64)))
         tasks = random.integers(len(self.store.tasks), size=self.batch_size)
         number = self._first[tasks] + random.integers(self._count[tasks])
@@ -96,8 +95,7 @@ class SliceSampler:
     def _gather(self, tasks: np.ndarray, transition: np.ndarray, observation: np.ndarray) -> SliceBatch:
         """Slices whose first transition and first observation are at these rows of their tasks' files, all [B].
 
-        First whole slices, each one stretch of its file, task after task; then rows into their places. Row by row
-        from the files takes three times as long.
+        Reads whole slices, task by task, and then puts them in place: three times as fast as reading single rows.
         """
         b, last = self.batch_size, np.cumsum(np.bincount(tasks, minlength=len(self.store.tasks))).tolist()
         order = np.argsort(tasks, kind="stable")
@@ -121,14 +119,14 @@ class SliceSampler:
 
 
 def _windows(array: np.ndarray, length: int) -> np.ndarray:
-    """All stretches of `length` rows of an array [N] or [N, width], as a view [N - length + 1, length, width]."""
+    """Sliding windows over the rows of an array [N] or [N, width], as a view [N - length + 1, length, width]."""
     array = array.reshape(len(array), -1)
     shape, strides = (len(array) - length + 1, length, array.shape[1]), (array.strides[0], *array.strides)
     return np.lib.stride_tricks.as_strided(array, shape, strides, writeable=False)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    """The tensor on a device; a GPU fetches it without the host waiting."""
+    """Move a tensor to a device, asynchronously if it is a GPU."""
     if torch.device(device).type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -137,10 +135,10 @@ def to_device(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
 def split_episodes(
     store: EpisodeStore, held_out_fraction: float, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Divide every task's episodes at random into (train, held out), as sorted int64 episode numbers.
+    """Split every task's episodes at random into (train, held out), as sorted int64 episode numbers.
 
-    A fraction above zero holds out at least one episode of each task that has two; one is always left to train on.
-    The split of a task depends on its id, the seed and the fraction, not on the other tasks opened.
+    A fraction above zero holds out at least one episode of each task that has two or more, and always leaves one to
+    train on. The split of a task depends on its id, the seed and the fraction, not on the other tasks.
 
     Raises:
         PWMError: the fraction is not in [0, 1).

@@ -1,4 +1,4 @@
-"""States (and the actions taken in them) for policy learning: member k of a fleet draws from its own task."""
+"""Draws states, and the actions taken in them, for policy learning: each member of a fleet from its own task."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from pwm.runtime import random
 from pwm.runtime.errors import PWMError
 
 COARSE = 1 << 20
-"""Transitions of a task up to which 2^23 different numbers reach all of them, each about equally often."""
+"""Up to this many transitions of a task, 2^23 different numbers reach all of them about equally often."""
 
 
 class StateSource:
     """Gathers states from a store, reading only the rows that it returns.
 
-    Every transition's first state can be drawn; the last state of an episode, in which nothing was done, cannot.
+    The final state of an episode, in which no action was taken, is never drawn.
 
     Args:
         store: the episode store.
         tasks: task id of each member.
         device: where the tensors go.
-        weights: task -> [episodes], how often each episode's transitions are drawn relative to others'; equally by
-            default.
+        weights: task -> [episodes], relative sampling weight of each episode's transitions; uniform by default.
         widths: (observation, action) width to pad to; the store's widest by default.
-        early: share of every batch (its first columns) that is drawn from the first tenth of the episodes alone:
-            there tasks are won or lost, and a long episode holds little of it.
+        early: fraction of every batch (its first columns) that is drawn from the first tenth of the episodes, which
+            often decides the return and makes up little of the data.
 
     Raises:
         PWMError: a task is not in the store, or has no episode to draw from.
@@ -56,14 +55,14 @@ class StateSource:
     def draw(self, keys: Tensor, counter: int | Tensor, batch: int) -> Tensor:
         """Uniform numbers [members, batch] for `gather` and `states`, see `runtime.random`.
 
-        Large stores get finer numbers. Up to `COARSE` transitions per task they are the numbers that they always were.
+        Tasks with more than `COARSE` transitions get numbers of finer resolution.
         """
         return random.uniform(keys, counter, (batch,), fine=self._fine)
 
     def gather(self, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Observations [members, batch, O] and actions [members, batch, A] for numbers [members, batch] in [0, 1].
 
-        Uniform numbers give uniform draws over the transitions of each member's task. Zero padded at the end.
+        Uniform numbers give uniform draws over the transitions of each member's task. Zero-padded at the end.
         """
         actions = np.zeros((*uniform.shape, self.widths[1]), np.float32)
         rows = self._rows(uniform)
@@ -73,7 +72,7 @@ class StateSource:
         return self._observations(uniform, rows), to_device(torch.from_numpy(actions), self.device)
 
     def states(self, uniform: Tensor) -> Tensor:
-        """The observations of `gather` alone; actions are not read."""
+        """Only the observations of `gather`; actions are not read."""
         return self._observations(uniform, self._rows(uniform))
 
     def _observations(self, uniform: Tensor, rows: dict[str, tuple[np.ndarray, np.ndarray]]) -> Tensor:
@@ -84,7 +83,7 @@ class StateSource:
         return to_device(torch.from_numpy(observations), self.device)
 
     def _rows(self, uniform: Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By task: (transition, episode) for the numbers of its members, each [its members, batch]."""
+        """Task -> (transition, episode), each [members of the task, batch]."""
         numbers = uniform.double().cpu().numpy()
         within = np.where(np.arange(numbers.shape[1]) < round(self.early * numbers.shape[1]), EARLY, 1.0)
         rows = {}
@@ -102,7 +101,7 @@ class StateSource:
 
 
 def _running_mass(store: EpisodeStore, task: str, weights: Mapping[str, np.ndarray] | None) -> np.ndarray:
-    """Running sum, from 0, of weight times length over a task's episodes: [episodes + 1]."""
+    """Cumulative sum, from 0, of weight times length over a task's episodes: [episodes + 1]."""
     lengths = store[task].lengths
     mass = lengths * (np.ones(len(lengths)) if weights is None else np.asarray(weights[task], float))
     if not (np.isfinite(mass).all() and (mass >= 0).all() and mass.sum() > 0):

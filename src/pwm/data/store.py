@@ -2,9 +2,9 @@
 
 Layout, per task: `observations.npy` float32 [transitions + episodes, o], `actions.npy` float32 [transitions, a],
 `rewards.npy` float32 [transitions], `terminations.npy` bool [transitions], `offsets.npy` int64 [episodes + 1].
-Episode e owns transitions offsets[e]:offsets[e + 1]; it has one observation more than actions (Gymnasium and Minari
-order), so the observation before transition i of episode e is row i + e, the one after it row i + e + 1. Where episodes
-carry quality tags there is also `quality.npy` uint8 [episodes], positions in the manifest's `qualities`.
+Episode e owns transitions offsets[e]:offsets[e + 1] and has one more observation than actions (as in Gymnasium and
+Minari), so the observation before transition i of episode e is row i + e, the one after it row i + e + 1. Stores with
+quality tags also have `quality.npy` uint8 [episodes], positions in the manifest's `qualities`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ROWS_PER_CHECK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class TaskEpisodes:
-    """The episodes of one task. Arrays are read-only views of files, unpadded; shapes as in the module's docstring."""
+    """The episodes of one task, as read-only views of files; shapes as in the module's docstring, without padding."""
 
     id: str
     observations: np.ndarray
@@ -46,10 +46,10 @@ class TaskEpisodes:
 
 
 class EpisodeStore:
-    """An open store; made by `open_store`. `store[task]` gives one task's `TaskEpisodes`.
+    """An open store, made by `open_store`. `store[task]` gives the `TaskEpisodes` of a task.
 
     Attributes: `path`; `manifest`; `tasks`, the ids in order (a task's index is its position here);
-    `observation_dim` and `action_dim`, the widest over these tasks.
+    `observation_dim` and `action_dim`, the maxima over these tasks.
     """
 
     def __init__(self, path: Path, manifest: Manifest, episodes: dict[str, TaskEpisodes]) -> None:
@@ -71,7 +71,7 @@ class EpisodeStore:
         return np.add.reduceat(episodes.rewards, episodes.offsets[:-1], dtype=np.float64).astype(np.float32)
 
     def quality(self, task: str) -> np.ndarray:
-        """The tag of each episode, str [episodes]; empty where it has none."""
+        """The tag of each episode, str [episodes]; empty for none."""
         codes = self[task].quality
         if codes is None:
             return np.full(len(self[task].lengths), "")
@@ -79,18 +79,18 @@ class EpisodeStore:
         return names[np.where(codes == UNTAGGED, len(names) - 1, codes)]
 
     def fingerprint(self) -> str:
-        """Hexadecimal hash of the manifest, and by its checksums of every byte of the store."""
+        """Hexadecimal hash of the manifest, and thereby (it holds checksums) of every byte of the store."""
         return sha256(self.path / MANIFEST)
 
 
 def open_store(path: PathLike, tasks: Sequence[str] | None = None, verify: bool = False) -> EpisodeStore:
-    """Open the store at folder `path`, all its tasks or only `tasks` (in that order).
+    """Open the store in the folder `path`, with all its tasks or only `tasks` (in that order).
 
-    Always checked: manifest, shapes, dtypes, file sizes, offsets. `verify=True` reads everything once and also checks
-    checksums, that all numbers are finite, and that episodes terminate nowhere but at their end.
+    Manifest, shapes, dtypes, file sizes and offsets are always checked. `verify=True` reads everything once and also
+    checks checksums, that all numbers are finite, and that episodes terminate only at their last step.
 
     Raises:
-        PWMError: naming the file, task or field that is wrong.
+        PWMError: the store is missing, damaged or inconsistent, or has no such task; the message names the file.
     """
     return open_with(read_manifest(path), path, tasks, verify)
 
@@ -98,7 +98,7 @@ def open_store(path: PathLike, tasks: Sequence[str] | None = None, verify: bool 
 def open_with(
     manifest: Manifest, path: PathLike, tasks: Sequence[str] | None = None, verify: bool = False
 ) -> EpisodeStore:
-    """`open_store` where the manifest has been read before."""
+    """`open_store` with a manifest that has been read already."""
     path = Path(path)
     entries = {entry.id: entry for entry in manifest.tasks}
     wanted = tuple(entries) if tasks is None else tuple(dict.fromkeys(tasks))
@@ -144,7 +144,7 @@ def _open_task(folder: Path, entry: TaskEntry, qualities: int) -> TaskEpisodes:
 
 
 def _open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Map one .npy file whose header and size must be just what the manifest promises."""
+    """Memory-map a .npy file after checking its header and size against the manifest."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # of .npy only: neither pickles nor zip archives
     except FileNotFoundError as error:

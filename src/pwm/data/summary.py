@@ -1,4 +1,4 @@
-"""What is in a store: a summary per task, and a check of everything that can be checked."""
+"""A summary of each task of a store, and a full check of its data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TaskSummary:
     """One task of a store.
 
     returns      undiscounted, one per episode, float32 [episodes]
-    qualities    episodes by tag; those without are counted under ""
+    qualities    number of episodes by tag; "" counts those without
     size         bytes on disk
     """
 
@@ -40,12 +40,12 @@ class TaskSummary:
     source: str | None
 
     def histogram(self) -> np.ndarray:
-        """Episodes in ten equal ranges from the lowest to the highest return, int64 [10]."""
+        """Number of episodes in ten equal bins from the lowest to the highest return, int64 [10]."""
         return np.histogram(self.returns, BINS)[0]
 
 
 def summarise(store: EpisodeStore) -> Iterator[TaskSummary]:
-    """One summary per task; reads rewards, nothing else."""
+    """One summary per task; of the large arrays only rewards are read."""
     entries = {entry.id: entry for entry in store.manifest.tasks}
     for task in store.tasks:
         data, entry = store[task], entries[task]
@@ -64,16 +64,16 @@ def summarise(store: EpisodeStore) -> Iterator[TaskSummary]:
 
 
 def bars(counts: np.ndarray) -> str:
-    """Counts as a row of bars; what is not empty is seen."""
+    """Counts as a row of bars; counts above zero are always visible."""
     heights = np.ceil(counts / max(1, counts.max()) * (len(_BARS) - 1)).astype(int)
     return "".join(_BARS[h] for h in heights)
 
 
 def check_task(path: PathLike, manifest: Manifest, task: str) -> list[str]:
-    """Problems of one task of a store, a line each; reads all of it.
+    """Check all data of one task; returns a line per problem.
 
-    Checked: files, shapes, checksums, finite numbers and terminations (`open_store` with `verify`), the range of
-    actions, episode lengths, the manifest's returns, and the task's sizes where it is one that this package knows.
+    Checks files, shapes, checksums, finite numbers and terminations (`open_store` with `verify`), the range of
+    actions, episode lengths, the manifest's returns, and the task's sizes if the task is registered.
 
     Raises:
         PWMError: the store has no such task.
@@ -109,7 +109,7 @@ def check_task(path: PathLike, manifest: Manifest, task: str) -> list[str]:
 
 
 def strays(path: PathLike, manifest: Manifest) -> list[str]:
-    """Names in the store's folder that belong to nothing, such as the rest of an interrupted writing."""
+    """Arrays in the store's folder that the manifest does not list, such as leftovers of an interrupted write."""
     known = {MANIFEST} | {f"{entry.id}/{name}" for entry in manifest.tasks for name in entry.files}
     arrays = {str(file.relative_to(path)) for file in Path(path).rglob("*.npy")}
     return sorted(arrays - known)

@@ -1,4 +1,4 @@
-"""A store of random episodes, to measure speed and memory on where no data are at hand."""
+"""A store of random episodes, for measuring speed and memory without data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pwm.data.writer import StoreWriter
 def synthetic_store(
     sizes: Mapping[str, tuple[int, int]], episodes: int = 4, length: int = 64, seed: int = 0
 ) -> Iterator[EpisodeStore]:
-    """A store in a temporary folder, with random episodes of tasks of these (observation, action) widths."""
+    """A store of random episodes in a temporary folder; `sizes` gives each task's (observation, action) widths."""
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         with StoreWriter(Path(folder) / "store") as writer:

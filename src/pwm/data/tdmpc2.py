@@ -1,9 +1,9 @@
-"""The multi-task data of TD-MPC2 (MT30, MT80), chunk by chunk, into an episode store.
+"""Converts TD-MPC2's multi-task data (MT30, MT80), chunk by chunk, to an episode store.
 
 A chunk is a pickled TensorDict of n episodes of T rows: `obs` [n, T, O], `action` [n, T, A], `reward` [n, T] and `task`
 [n, T], the position in the task set; obs and action are padded to the widest task. Row t holds the observation at step
-t and the action and reward that LED to it. So row 0 has neither, whatever stands there (NaN, or memory that was never
-written), and is dropped by its position. Chunks are read in blocks: memory does not grow with them.
+t and the action and reward that LED to it. So action and reward of row 0 are filler (NaN or uninitialised memory) and
+are dropped. Chunks are read in blocks, so memory use does not grow with their size.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pwm.tasks.spec import TaskSpec
 
 FIELDS = {"obs": 3, "action": 3, "reward": 2, "task": 2}
 KNOWN = {(501, 24): "mt30", (101, 39): "mt80"}
-"""(rows per episode, width of obs) -> the published set with these sizes."""
-_BLOCK = 16 << 20  # bytes read at once
+"""(rows per episode, width of obs) -> the published task set with these sizes."""
+_BLOCK = 16 << 20  # bytes per read
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One open chunk file: its tensors, and the task of each episode, int64 [n]."""
+    """One open chunk file and its tensors."""
 
     path: Path
     tensors: dict[str, StoredTensor]
@@ -47,13 +47,13 @@ class Chunk:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Padded sizes of observation and action."""
+        """Padded widths of observation and action."""
         return self.tensors["obs"].shape[2], self.tensors["action"].shape[2]
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import wrote: episodes by task, and how many were left out as damaged."""
+    """What an import wrote: number of episodes by task, and how many damaged ones were skipped."""
 
     episodes: dict[str, int]
     skipped: int = 0
@@ -71,15 +71,15 @@ def import_tdmpc2(
     """Write the store `out` from chunk files, or folders of `chunk_*.pt`.
 
     Args:
-        set_name: the task set that `task` counts in; by default the published one with these sizes.
-        tasks: which tasks to take, by id; all that occur by default. Others are not read.
+        set_name: the task set that `task` indexes; by default the published one with these sizes.
+        tasks: ids of the tasks to import; all by default. Data of others are not read.
         quality: a tag for all episodes.
-        skip_damaged: leave out episodes with NaN or with actions outside [-1, 1]; they are an error otherwise.
-        any_padding: accept observations that are not zero beyond the task's own size, and cut them off.
+        skip_damaged: skip episodes with NaN or with actions outside [-1, 1], instead of raising.
+        any_padding: accept observations with non-zero padding, and cut it off.
 
     Raises:
-        PWMError: a file is missing, truncated or hostile; a task is unknown; sizes do not fit the task set; the disk
-            has no room. Nothing is left that opens as a store.
+        PWMError: a file is missing, truncated or malicious; a task is unknown; sizes do not match the task set; the
+            disk is too small. No store is left behind.
     """
     with ExitStack() as stack:
         chunks = [_open(path, stack) for path in chunk_files(paths)]
@@ -111,7 +111,7 @@ def import_tdmpc2(
 
 
 def chunk_files(paths: Sequence[PathLike]) -> list[Path]:
-    """Files as given, folders as their `chunk_*.pt` by number. Raises PWMError where there is none."""
+    """The given files, and the `chunk_*.pt` of given folders by number. Raises PWMError if there are none."""
     files = []
     for path in map(Path, paths):
         found = [path]
@@ -144,7 +144,7 @@ def _open(path: Path, stack: ExitStack) -> Chunk:
 
 
 def _specs(chunks: Sequence[Chunk], set_name: str | None) -> tuple[TaskSpec, ...]:
-    """The tasks by position, which must fit the sizes of all chunks."""
+    """The tasks by position; checks that the sizes of all chunks fit them."""
     rows, (o, a) = chunks[0].rows, chunks[0].widths
     for chunk in chunks:
         if (chunk.rows, chunk.widths) != (rows, (o, a)):
@@ -199,7 +199,7 @@ def _scan(chunks: Sequence[Chunk], tasks: int) -> list[np.ndarray]:
 
 
 def _runs(wanted: np.ndarray, longest: int) -> Iterator[tuple[int, int]]:
-    """(first, last) of stretches of wanted rows without a gap, none longer than `longest` (or 1)."""
+    """(first, last) of consecutive wanted rows, at most `longest` (at least 1) at a time."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], wanted, [False]))))
     for first, last in edges.reshape(-1, 2).tolist():
         for start in range(first, last, max(1, longest)):
@@ -211,7 +211,7 @@ def _sizes(spec: TaskSpec) -> tuple[int, int]:
 
 
 class _Copy:
-    """Cuts blocks of a chunk into episodes of their tasks' own sizes."""
+    """Cuts blocks of a chunk into episodes, without padding."""
 
     def __init__(
         self, writer: StoreWriter, specs: Sequence[TaskSpec], quality: str | None, skip: bool, any_padding: bool

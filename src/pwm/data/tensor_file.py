@@ -1,8 +1,8 @@
-"""Reads the tensors of a file written by `torch.save` as arrays, and executes nothing that is in it.
+"""Reads tensors of a file written by `torch.save` as NumPy arrays, without executing anything in it.
 
-Such a file is a zip archive: `data.pkl`, a pickle that describes the objects, and one uncompressed entry per storage,
-the numbers of a tensor. The pickle is read by `inert.py`, so TensorDicts are read without the package tensordict, as
-records of what they were built from. Nothing is decompressed, and numbers stay on disk until they are asked for.
+Such a file is a zip archive: `data.pkl`, a pickle that describes the objects, and one uncompressed entry per storage
+with a tensor's numbers. The pickle is read by `inert.py`, which needs no tensordict to read a TensorDict. Nothing is
+decompressed, and numbers are read from disk on demand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pwm.data.inert import Inert, Sealed, look_up, read_inert, short
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
-_LONGEST_PICKLE = 16 << 20  # bytes; the description of a published chunk takes one or two thousand
+_LONGEST_PICKLE = 16 << 20  # bytes; that of a published chunk has one or two thousand
 _LOCAL_HEADER = 30  # bytes of a zip entry's own header, before its name
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -37,14 +37,14 @@ _STORAGES = {
 
 @dataclass(frozen=True)
 class _Kind(Sealed):
-    """Stands for a storage class of torch: the type of its numbers."""
+    """Stand-in for a storage class of torch: its dtype."""
 
     dtype: np.dtype
 
 
 @dataclass(frozen=True)
 class _Storage(Sealed):
-    """Where the numbers of a storage are, in bytes, and how many."""
+    """Position of a storage in the file, in bytes, and how many numbers it has."""
 
     start: int
     count: int
@@ -58,7 +58,7 @@ class StoredTensor(Sealed):
     file: BinaryIO
     path: Path
     start: int
-    """Where in the file its first number is, in bytes."""
+    """Position of its first number in the file, in bytes."""
     shape: tuple[int, ...]
     dtype: np.dtype
 
@@ -68,7 +68,7 @@ class StoredTensor(Sealed):
         return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
     def rows(self, first: int, last: int) -> np.ndarray:
-        """Rows first:last, read from disk. Raises PWMError where the file ends before them."""
+        """Rows first:last, read from disk. Raises PWMError if the file is too short."""
         shape = (last - first, *self.shape[1:])
         count = int(np.prod(shape, dtype=np.int64))
         try:
@@ -82,14 +82,14 @@ class StoredTensor(Sealed):
 
 
 class TensorFile:
-    """An open file of tensors; a context manager. `fields(names)` finds the tensors that belong together.
+    """An open file of tensors; a context manager.
 
     Args:
-        path: a file of `torch.save`.
-        inert: (module, name) of more classes to be read as records of what they were given, besides all of tensordict.
+        path: a file written by `torch.save`.
+        inert: (module, name) of classes, besides all of tensordict, that are replaced by `Inert` stand-ins.
 
     Raises:
-        PWMError: the file is missing, truncated, no such archive, or asks for more than tensors; nothing was executed.
+        PWMError: the file is missing, truncated, of another format, or holds more than tensors; nothing was executed.
     """
 
     def __init__(self, path: PathLike, inert: Sequence[tuple[str, str]] = ()) -> None:
@@ -113,7 +113,7 @@ class TensorFile:
             with zipfile.ZipFile(self._file) as archive:
                 entries = {entry.filename: entry for entry in archive.infolist()}
             [description] = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
-        except Exception as error:  # zipfile has many for a damaged archive
+        except Exception as error:  # zipfile raises many types for a damaged archive
             cure = "it is truncated, or no file of torch.save; copy it again"
             raise PWMError(f"not an archive of tensors ({short(error)}); {cure}") from error
         prefix = description.removesuffix("data.pkl")
@@ -148,7 +148,7 @@ class TensorFile:
         return _Storage(start, count, kind.dtype)
 
     def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any) -> StoredTensor:
-        """The view that a pickle describes; must be in C order and inside its storage."""
+        """A view of a storage, as a pickle describes it; must be contiguous and inside the storage."""
         if not (isinstance(storage, _Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)):
             raise PWMError("describes a tensor in an unknown way; refused")
         numbers = (offset, *shape, *strides)
@@ -165,7 +165,7 @@ class TensorFile:
         return StoredTensor(self._file, self.path, start, shape, storage.dtype)
 
     def _span(self, entry: zipfile.ZipInfo) -> tuple[int, int]:
-        """(start, size) of an entry's bytes, which must be stored as they are and lie inside the file."""
+        """(start, size) of an entry's bytes, which must be uncompressed and inside the file."""
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise PWMError(f"{short(entry.filename)} is compressed, which torch.save never does; refused")
         self._file.seek(max(0, entry.header_offset))
@@ -185,7 +185,7 @@ class TensorFile:
         return self._file.read(size)
 
     def fields(self, names: Sequence[str]) -> dict[str, StoredTensor]:
-        """The tensors by name of the outermost dictionary that has all `names`. Raises PWMError where there is none."""
+        """All tensors of the outermost dictionary that has all `names`. Raises PWMError if there is none."""
         seen = set[str]()
         for mapping in _dictionaries(self._root):
             found = {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, StoredTensor)}
@@ -206,7 +206,7 @@ class TensorFile:
 
 
 def _dictionaries(root: Any) -> Iterator[dict]:
-    """All dictionaries within stand-ins, lists, tuples and dictionaries, the outermost first, each once."""
+    """All dictionaries in nested stand-ins, lists, tuples and dictionaries, outermost first, each once."""
     queue, seen = deque([root]), set[int]()
     while queue:
         value = queue.popleft()

@@ -1,4 +1,4 @@
-"""Write an episode store, one episode after another, in constant memory."""
+"""Writes an episode store, episode by episode, in constant memory."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from pwm.runtime.files import PathLike, sha256, write_array, write_json
 from pwm.runtime.progress import progress
 
 ACTION_TOLERANCE = 1e-6
-"""How far beyond [-1, 1] rounding may bring an action."""
+"""How far an action may exceed [-1, 1], for rounding."""
 
 
 class WrongEpisode(PWMError):
-    """One episode is refused; the writer goes on with the next."""
+    """An episode was refused; the writer can go on with the next."""
 
 
 class _ArrayFile:
-    """A .npy file that grows by rows; its header is written again at the end, when their number is known."""
+    """A .npy file that grows by rows; its header is rewritten at the end, when their number is known."""
 
     def __init__(self, path: Path, dtype: str, width: tuple[int, ...]) -> None:
         self.path, self.dtype, self.width, self.rows = path, np.dtype(dtype), width, 0
@@ -82,7 +82,7 @@ class _TaskWriter:
         self.files = {
             name: _ArrayFile(folder / f"{name}.npy", dtype, self.widths[name]) for name, dtype in ARRAYS.items()
         }
-        # Millions of episodes: eight bytes for each number, not a Python object.
+        # There may be millions of episodes: eight bytes per number instead of a Python object.
         self.offsets, self.returns, self.quality = array("q", [0]), array("d"), array("B")
 
     def append(self, episode: dict[str, np.ndarray], quality: int) -> None:
@@ -93,7 +93,7 @@ class _TaskWriter:
         self.quality.append(quality)
 
     def finish(self, codes: np.ndarray) -> TaskEntry:
-        """Finish the files; `codes` [256] are the final numbers of tags by those used so far."""
+        """Finish the files; `codes` [256] maps the tag codes used so far to the final ones."""
         files = {f"{name}.npy": file.finish() for name, file in self.files.items()}
         small = {"offsets": np.array(self.offsets, np.int64)}
         if any(code != UNTAGGED for code in self.quality):
@@ -119,13 +119,13 @@ class _TaskWriter:
 
 
 class StoreWriter:
-    """Writes the store at folder `path`; use it as a context manager.
+    """Writes a store to the folder `path`; use it as a context manager.
 
-    Episodes stream to disk as they come. The manifest is written last, so a store whose writing was interrupted does
-    not open; leaving the `with` block by an exception also removes its files.
+    Episodes are streamed to disk. The manifest is written last, so an interrupted store does not open; leaving the
+    `with` block with an exception also removes its files.
 
     Raises:
-        PWMError: `path` already holds a store, or the disk refuses.
+        PWMError: `path` already holds a store, or the disk cannot be written to.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -146,11 +146,11 @@ class StoreWriter:
         source: str | None = None,
         origins: Sequence[Origin] = (),
     ) -> None:
-        """Declare a task before its episodes. Lengths are agent steps; `source` says in words where the data come from,
-        and `origins` how they were collected.
+        """Declare a task before adding its episodes. `episode_length` is the longest allowed, in agent steps; `source`
+        describes in words where the data come from, and `origins` how they were collected.
 
         Raises:
-            PWMError: the id is unusable or already declared, or a size is below one.
+            PWMError: the id is invalid or already declared, or a size is below one.
         """
         check_id(id, self.path)
         if id in self._tasks:
@@ -178,12 +178,12 @@ class StoreWriter:
     ) -> None:
         """Append one episode: observations [T+1, o], actions [T, a], rewards [T], terminations bool [T] (None: none).
 
-        rewards[t] is what actions[t] obtained on the way from observations[t] to observations[t + 1]. Actions lie in
+        rewards[t] is the reward of actions[t], which led from observations[t] to observations[t + 1]. Actions are in
         [-1, 1]. `quality` is a tag such as "random", "medium" or "expert".
 
         Raises:
-            WrongEpisode: (a PWMError) naming task, episode and field, for a wrong shape, NaN or infinity, an action
-                outside [-1, 1], or a termination before the end. A refused episode leaves no trace.
+            WrongEpisode: (a PWMError) a shape is wrong, a number is NaN or infinite, an action is outside [-1, 1], or
+                there is a termination before the last step. Nothing of the episode is written.
         """
         if task not in self._tasks:
             raise PWMError(f"task {task}: not declared; call add_task first")
@@ -211,7 +211,7 @@ class StoreWriter:
             raise _disk(self.path, error) from error
 
     def _code(self, quality: str | None) -> int:
-        """The number that stands for a tag."""
+        """The code of a tag."""
         if quality is None:
             return UNTAGGED
         if quality not in self._qualities:
@@ -222,9 +222,9 @@ class StoreWriter:
         return self._qualities[quality]
 
     def close(self, show: bool = False) -> None:
-        """Finish all files, then write the manifest; from then on the store opens. A second call does nothing.
+        """Finish all files, then write the manifest. Further calls do nothing.
 
-        Checksums need all data read once more; `show` shows their progress.
+        Checksums require reading all data again; `show` shows the progress.
         """
         if self._closed:
             return
@@ -235,7 +235,7 @@ class StoreWriter:
             raise PWMError(f"{self.path}: {what}; nothing was written")
         self._closed = True
         try:
-            qualities = tuple(sorted(self._qualities))  # in an order that does not depend on that of the episodes
+            qualities = tuple(sorted(self._qualities))  # independent of the order of the episodes
             entries = tuple(self._finish(qualities, show))
         except OSError as error:
             self.abort()
@@ -255,7 +255,7 @@ class StoreWriter:
                     bar.advance()
 
     def abort(self) -> None:
-        """Remove what was written; the folder holds no store."""
+        """Remove everything written so far."""
         self._closed = True
         for writer in self._tasks.values():
             writer.discard()
@@ -296,7 +296,7 @@ def _check_range(actions: np.ndarray, where: str) -> None:
 
 
 def check_space(path: PathLike, size: int) -> None:
-    """Raise PWMError where the disk that `path` is to be on has less than `size` bytes free."""
+    """Raise PWMError if the disk of `path` has less than `size` bytes free."""
     folder = Path(path).absolute()
     while not folder.exists():
         folder = folder.parent
