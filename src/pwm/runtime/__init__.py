@@ -1,1 +1,1 @@
-"""Errors, files, configuration, devices, randomness, metrics and progress: what every other room stands on."""
+"""Errors, files, configuration, devices, random numbers, metrics and progress, for all other rooms."""

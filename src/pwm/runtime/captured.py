@@ -1,8 +1,8 @@
-"""An update as one CUDA graph: recorded once and replayed, without a launch per operation or a wait in between.
+"""An update as a CUDA graph: recorded once and then replayed.
 
-Small updates on a GPU cost what their thousands of kernel launches cost. What is to be recorded must keep to rules: its
-tensors stay where they are and keep their shapes, it reads nothing back to the host, and what changes from one update
-to the next (batch, step sizes, counters) lives in tensors.
+Small updates on a GPU are dominated by thousands of kernel launches; a graph needs one. A recorded update must keep its
+tensors in place and in shape, must not sync with the host, and must hold whatever changes between updates (batch, step
+sizes, counters) in tensors.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
-_WARM_UP = 3  # updates run as they are before one is recorded: allocators, libraries and Adam's state settle
+_WARM_UP = 3  # eager updates before recording: allocators, libraries and Adam's state settle
 Outputs = dict[str, Tensor]
 
 
 class CapturedStep:
     """Runs `step(kind, *tensors)`, which changes parameters in place and returns named tensors.
 
-    On a CUDA device the first three calls of a kind and of its shapes run as they are, as true updates; the next one is
-    recorded, and every one after it is a copy of the inputs and a replay. Elsewhere every call copies its inputs to the
-    same place and runs the step, so that a CPU can test all but the recording. Only the latest recording is kept.
+    On a CUDA device, the first three calls with the same kind and shapes run eagerly (as real updates), the next is
+    recorded, and later ones copy their inputs and replay. On other devices every call copies its inputs and runs the
+    step, so a CPU can test all but the recording. Only the latest recording is kept. Outputs are overwritten by the
+    next call.
 
     Args:
         step: a function of tensors (or None), which must obey the rules in this module's docstring.
         device: where it runs.
         enabled: False calls the step directly.
-
-    What a call returns is overwritten by the next call: read it before.
     """
 
     def __init__(self, step: Callable[..., Outputs], device: torch.device | str, enabled: bool = True) -> None:
@@ -65,12 +64,12 @@ class CapturedStep:
         return self._outputs
 
     def forget(self) -> None:
-        """Drop the recording, which frees its memory: the next calls run as they are, and one is recorded anew."""
+        """Drop the recording and free its memory; the next calls warm up and record again."""
         self._kind, self._calls = None, 0
         self._graph, self._outputs = None, {}
 
     def _aside(self, kind: Hashable) -> Outputs:
-        """One call on a side stream, as recording wants its warm-up."""
+        """One call on a side stream, which warm-up before recording requires."""
         assert self._stream is not None
         main = torch.cuda.current_stream(self.device)
         self._stream.wait_stream(main)

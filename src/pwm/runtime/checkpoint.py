@@ -1,4 +1,4 @@
-"""Training state as one safetensors file, so that the same command resumes where it stopped, to the same bits."""
+"""Training state as one safetensors file, from which training resumes to the same bits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, open_tensors, read_tensors, write_tensors
 
-if TYPE_CHECKING:  # `pwm report` reads headers, and should not wait for PyTorch
+if TYPE_CHECKING:  # `pwm report` reads headers and should not have to import PyTorch
     import torch
     from torch import Tensor
 
@@ -25,7 +25,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, prefix: str, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` took out."""
+    """Restore the state that `optimiser_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(prefix + "."):
@@ -35,7 +35,7 @@ def load_optimiser(optimiser: torch.optim.Optimizer, prefix: str, tensors: dict[
 
 
 def load_module(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], path: PathLike) -> None:
-    """Load the parameters stored under `prefix.`; raises PWMError naming what does not fit."""
+    """Load the parameters stored under `prefix.`. Raises PWMError if they do not fit the module."""
     own = {name[len(prefix) + 1 :]: t for name, t in tensors.items() if name.startswith(prefix + ".")}
     try:
         module.load_state_dict(own)
@@ -50,7 +50,7 @@ def module_tensors(module: torch.nn.Module, prefix: str) -> dict[str, Tensor]:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Hexadecimal hash of names and values, by which one set of weights is told from another."""
+    """Hexadecimal hash of names and values, which identifies a set of weights."""
     state = hashlib.sha256()
     for name in sorted(tensors):
         state.update(name.encode())
@@ -59,14 +59,14 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def write_described(path: PathLike, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
-    """Write tensors with a JSON description in the header, atomically: a file that says what it is."""
+    """Atomically write tensors with a JSON description in the header."""
     write_tensors(path, tensors, {"pwm": json.dumps(description, sort_keys=True)})
 
 
 def read_described(
     path: PathLike, kind: str | tuple[str, ...], device: str | torch.device = "cpu"
 ) -> tuple[dict[str, Tensor], dict]:
-    """Read what `write_described` wrote, whose description must have `"kind": kind` (or one of several).
+    """Read (tensors, description) of a file by `write_described`, whose "kind" must be `kind` (or one of several).
 
     Raises:
         PWMError: the file is missing, damaged, or of another kind.
@@ -84,22 +84,22 @@ def read_described(
 
 
 def peek_description(path: PathLike) -> dict[str, Any]:
-    """The description in a file's header, without its tensors; empty where there is none that can be read."""
+    """The description in a file's header, without reading its tensors; empty if there is none or it is damaged."""
     try:
         with open_tensors(path, "numpy") as file:
             metadata = file.metadata() or {}
         return json.loads(metadata["pwm"])
     except (PWMError, KeyError, TypeError, ValueError):
-        return {}  # whoever loads it says what is wrong
+        return {}  # loading it will report what is wrong
 
 
 def updates_done(path: PathLike) -> int:
-    """Updates done at a checkpoint, from its header alone; 0 where there is none that can be read."""
+    """Number of updates done at a checkpoint, from its header; 0 if there is none or it is damaged."""
     return int(peek_description(path).get("updates", 0))
 
 
 def tensor_sizes(path: PathLike) -> dict[str, int]:
-    """How many numbers each floating-point tensor of a file holds, from its header alone.
+    """Number of entries of each floating-point tensor in a file, from its header.
 
     Raises:
         PWMError: the file is missing or damaged.
@@ -110,7 +110,7 @@ def tensor_sizes(path: PathLike) -> dict[str, int]:
 
 
 def check_same(path: PathLike, about: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise PWMError, naming the entry, where a checkpoint's description differs from what it is to continue."""
+    """Raise PWMError, naming the entry, if a checkpoint's description differs from the `expected` entries."""
     for name, now in expected.items():
         before = about.get(name)
         if isinstance(before, dict) and isinstance(now, dict):

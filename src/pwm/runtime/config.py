@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, checked field by field; and a description of the machine for the record."""
+"""Frozen dataclasses to JSON and back, with every field checked; and a description of the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pwm.runtime.errors import PWMError
 T = TypeVar("T")
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""Number format of matrix products; "auto" takes bfloat16 where the hardware multiplies it."""
+"""Number format of matrix products; "auto" uses bfloat16 where the hardware supports it."""
 
 
 def require(holds: bool, field: str, value: object, rule: str) -> None:
@@ -27,7 +27,7 @@ def require(holds: bool, field: str, value: object, rule: str) -> None:
 
 
 def to_dict(config: Any) -> Any:
-    """A dataclass (nested ones too) as dicts, lists and plain values; `from_dict` is its inverse."""
+    """A dataclass, including nested ones, as dicts, lists and plain values; `from_dict` is the inverse."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {field.name: to_dict(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
     if isinstance(config, dict):
@@ -38,8 +38,8 @@ def to_dict(config: Any) -> Any:
 def from_dict(cls: type[T], data: Any, where: str = "") -> T:
     """Build dataclass `cls` from `data`, checking every value against the field's type hint.
 
-    Understood: bool, int, float (an int will do), str, None, Any, Literal, unions, tuple, list, dict[str, ...],
-    nested dataclasses. Fields left out take their defaults. `where` (a file, say) starts each message.
+    Supported hints: bool, int, float (also accepts an int), str, None, Any, Literal, unions, tuple, list,
+    dict[str, ...], nested dataclasses. Missing fields take their defaults. `where` (a file, say) begins each message.
 
     Raises:
         PWMError: a field is unknown, missing without a default, or wrongly typed; the message names it.
@@ -87,7 +87,7 @@ def _value(kind: Any, value: Any, prefix: str, path: str) -> Any:
         return {key: _value(item_kind, item, prefix, f"{path}.{key}") for key, item in value.items()}
     if kind is float and type(value) in (int, float):
         return float(value)
-    if kind in (bool, int, str, types.NoneType) and type(value) is kind:  # a bool is no int here
+    if kind in (bool, int, str, types.NoneType) and type(value) is kind:  # a bool is not accepted as an int
         return value
     raise PWMError(f"{prefix}field {path}: expected {_name(kind)}, got {value!r:.60}")
 
@@ -96,7 +96,7 @@ def _union(kind: Any, arguments: tuple, value: Any, prefix: str, path: str) -> A
     if value is None and types.NoneType in arguments:
         return None
     options = [option for option in arguments if option is not types.NoneType]
-    if len(options) == 1:  # Optional[X]: X's own message says most
+    if len(options) == 1:  # Optional[X]: the message for X is more precise
         return _value(options[0], value, prefix, path)
     for option in options:
         try:
@@ -121,7 +121,7 @@ def _name(kind: Any) -> str:
 
 
 def versions(more: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of Python and the packages that decide results, `more` of them too; imports none of them."""
+    """Versions of Python and of the packages that affect results, and of `more`; imports none of them."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("torch", "numpy", "mujoco", "dm_control", "gymnasium", *more):
         try:
@@ -132,7 +132,7 @@ def versions(more: Iterable[str] = ()) -> dict[str, str]:
 
 
 def machine() -> str:
-    """One short line: usable processor cores and model, and the GPUs torch sees."""
+    """One line: number of usable processor cores, processor model, and GPUs."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,4 +1,4 @@
-"""Where tensors live, and how many threads work on them."""
+"""Devices, and the number of CPU threads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pwm.runtime.errors import PWMError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called `name`: "cpu", "cuda", "cuda:1", ..., or "auto" for CUDA where it works and else the CPU.
+    """The device called `name`: "cpu", "cuda", "cuda:1", ..., or "auto" for CUDA if available and the CPU otherwise.
 
     Raises:
-        PWMError: no such device name, or CUDA or that GPU is not there.
+        PWMError: the name is invalid, or CUDA or that GPU is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -34,7 +34,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def set_threads(count: int | None) -> int:
-    """Let PyTorch use `count` CPU threads, or leave its choice (None); returns the number in use.
+    """Set the number of CPU threads that PyTorch uses (None: its default); returns the number in use.
 
     Raises:
         PWMError: the count is below one.
@@ -47,10 +47,10 @@ def set_threads(count: int | None) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next tensor instead of giving it back to the kernel at once.
+    """Let glibc keep freed memory for reuse instead of returning it to the kernel.
 
-    Training steps that allocate and free megabytes run about a quarter faster. Meant for programs, not for `import`;
-    does nothing where the C library is another.
+    Makes training steps that allocate and free megabytes about a quarter faster. Affects the whole process, so
+    only programs should call it. Does nothing with other C libraries.
     """
     mmap_threshold, trim_threshold = -3, -1  # from malloc.h
     try:

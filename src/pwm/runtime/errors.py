@@ -1,8 +1,8 @@
-"""The one exception that means "the input is wrong", as opposed to "the program is wrong"."""
+"""The exception for wrong input, as opposed to a bug."""
 
 
 class PWMError(Exception):
-    """Bad input. The message is one line that names what is wrong and how to cure it.
+    """Wrong input. The message is one line that says what is wrong and how to fix it.
 
     The command line prints the message and exits with code 2; any other exception is a bug and keeps its traceback.
     """

@@ -1,4 +1,4 @@
-"""What a long piece of work will take, from small samples of it: seconds and bytes are straight lines in its size."""
+"""Estimates time and memory of long computations from small samples, by linear extrapolation in their size."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 from pwm.runtime.progress import clock
 
 Point = tuple[int, float]
-"""A size (slices, policies) and the seconds or bytes measured there."""
-_LONG_ENOUGH = 0.7  # seconds of one call, beyond which no larger size is tried
+"""A size (slices, policies) and the seconds or bytes measured at it."""
+_LONG_ENOUGH = 0.7  # seconds per call beyond which no larger size is tried
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a step of a run will take on this machine."""
+    """Estimated time and memory of a step of a run on this machine."""
 
     seconds: float
-    """Of its updates alone: reading the data, checkpoints and measurements come on top."""
+    """Of the updates, without reading data, checkpoints and measurements."""
     peak_bytes: int
-    """Of all tensors at the worst moment; the program itself and its libraries come on top."""
+    """Of all tensors, without the program and its libraries."""
     measured: str
-    """What it was estimated from, in words."""
+    """What the estimate is based on, in words."""
 
     def __str__(self) -> str:
         days = f"{self.seconds / 86400:.1f} days" if self.seconds > 2 * 86400 else clock(self.seconds)
@@ -35,9 +35,9 @@ class Estimate:
 def timed(
     make: Callable[[int], Callable[[], object]], size: int, device: torch.device | str, start: int
 ) -> list[Point]:
-    """Seconds of one call of `make(n)`, for n that double from `start` until a call is long or n is `size`.
+    """Seconds per call of `make(n)`, for n doubling from `start` until a call takes long enough or n is `size`.
 
-    Each n is called once to warm up and then three times, of which the median counts.
+    Each is the median of three calls after one to warm up.
     """
     points: list[Point] = []
     n = min(start, size)
@@ -51,8 +51,8 @@ def timed(
 
 
 def at(points: list[Point], size: int) -> float:
-    """The value at `size`: on the line through the last two points, which never falls; or the only point's, in
-    proportion."""
+    """The value at `size` by linear extrapolation from the last two points (never decreasing), or in proportion to
+    size if there is one point."""
     n, value = points[-1]
     if n == size:
         return value
@@ -63,7 +63,7 @@ def at(points: list[Point], size: int) -> float:
 
 
 def largest(points: list[Point], limit: float) -> int:
-    """The largest size whose value on the line through the last two points stays within `limit`; 0 where none does."""
+    """The largest size whose value, on the line through the last two points, is at most `limit`; 0 if there is none."""
     (before, less), (n, value) = points[-2:]
     slope = max((value - less) / (n - before), 1e-12)
     return max(int((limit - (value - slope * n)) / slope), 0)

@@ -1,4 +1,4 @@
-"""Atomic files: a reader sees the old content or the new one, never half of either. Nothing here unpickles."""
+"""Atomic files: a reader sees either the old content or the new, never a mixture. Nothing here unpickles."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ PathLike = str | os.PathLike[str]
 
 
 def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
-    """Call `write` with a temporary file beside `path`, flush it to disk, then rename it onto `path`.
+    """Call `write` with a temporary file beside `path`, flush it to disk, then rename it to `path`.
 
-    If `write` raises, the temporary file is removed and the old file stays; missing folders are created.
+    Missing folders are created. If `write` raises, the temporary file is removed and the old file stays.
 
     Raises:
-        PWMError: the file system refuses (permission, no space left, path is a folder).
+        PWMError: the file cannot be written (no permission, no space left, path is a folder).
     """
     path = Path(path)
-    # The random part keeps two writers of one path apart; the last rename wins.
+    # The random part separates concurrent writers of one path; the last rename wins.
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        with contextlib.suppress(OSError):  # never made, or its folder is none: the first error is the one to tell
+        with contextlib.suppress(OSError):  # it may never have been created; report the first error
             temporary.unlink()
         if isinstance(error, OSError):
             reason = error.strerror or error
@@ -51,7 +51,7 @@ def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
 
 
 def read_bytes(path: PathLike) -> bytes:
-    """The content of a file. Raises PWMError where it is missing or unreadable."""
+    """The content of a file. Raises PWMError if it is missing or unreadable."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError as error:
@@ -63,7 +63,7 @@ def read_bytes(path: PathLike) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays as Python values; numbers JSON has no name for (NaN, infinity) as null."""
+    """NumPy scalars and arrays as Python values; NaN and infinity as None."""
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if isinstance(value, dict):
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON text: tuples become lists, NumPy values plain numbers, NaN and infinity null."""
+    """Strict JSON: tuples become lists, NumPy values plain numbers, NaN and infinity null."""
     return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
@@ -85,7 +85,7 @@ def write_json(path: PathLike, value: Any) -> None:
 
 
 def read_json(path: PathLike) -> Any:
-    """Parse a JSON file. Raises PWMError where it is missing, torn or not JSON."""
+    """Parse a JSON file. Raises PWMError if it is missing, truncated or not JSON."""
     try:
         return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
@@ -93,17 +93,17 @@ def read_json(path: PathLike) -> Any:
 
 
 def write_tensors(path: PathLike, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors atomically as one safetensors file, with text metadata in its header.
+    """Atomically write tensors to a safetensors file, with text metadata in its header.
 
-    Equal tensors and metadata give equal bytes. One tensor after the other passes through memory, so that a model of
-    gigabytes is written without a second copy of it. Tensors that share memory are stored apart.
+    Equal tensors and metadata give equal bytes. Tensors are written one by one, without a second copy of a large model
+    in memory. Tensors that share memory are stored separately.
     """
     import torch
 
     codes = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
     codes |= {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"}
     codes |= {torch.uint8: "U8", torch.bool: "BOOL"}
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # wide ones first: all are aligned
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # wide dtypes first, for alignment
     entries: dict[str, Any] = {"__metadata__": dict(sorted((metadata or {}).items()))}
     end = 0
     for name in names:
@@ -135,7 +135,7 @@ def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[di
 
 @contextlib.contextmanager
 def open_tensors(path: PathLike, framework: str, device: str = "cpu") -> Iterator[Any]:
-    """A safetensors file, of which so far only the header has been read; raises PWMError as `read_tensors` does."""
+    """Open a safetensors file, reading only its header. Raises PWMError as `read_tensors` does."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
@@ -150,12 +150,12 @@ def open_tensors(path: PathLike, framework: str, device: str = "cpu") -> Iterato
 
 
 def write_array(path: PathLike, array: np.ndarray) -> None:
-    """Write one array atomically as .npy; arrays of Python objects are refused (ValueError)."""
+    """Atomically write an array as .npy. Raises ValueError for arrays of Python objects."""
     write_atomic(path, lambda file: np.lib.format.write_array(file, np.asarray(array), allow_pickle=False))
 
 
 def sha256(path: PathLike) -> str:
-    """Hexadecimal SHA-256 of a file's content, read in pieces. Raises PWMError where it cannot be read."""
+    """Hexadecimal SHA-256 of a file, read in pieces. Raises PWMError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

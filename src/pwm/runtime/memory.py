@@ -1,4 +1,4 @@
-"""How much memory a piece of work needs: the bytes of the tensors alive at its worst moment, and the process's peak."""
+"""Measures memory: the peak of live tensors during a computation, and the peak of the process."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class LiveTensors(TorchDispatchMode):
-    """Counts the bytes of tensors made inside `with LiveTensors() as live:` and still alive; `live.peak` is their most.
+    """Counts bytes of live tensors created inside `with LiveTensors() as live:`; `live.peak` is their maximum.
 
-    Tensors that existed before do not count. Nor do those that a single operation makes and frees inside. It slows
-    every operation down by some ten microseconds.
+    Does not see temporaries inside a single operation. Adds about ten microseconds to every operation.
     """
 
     def __init__(self) -> None:
@@ -29,7 +28,7 @@ class LiveTensors(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in _tensors(out):
             address, storage = _address(tensor), tensor.untyped_storage()
-            if address not in given and address not in self._sizes:  # neither a view nor changed in place
+            if address not in given and address not in self._sizes:  # neither a view nor in place
                 self._sizes[address] = storage.nbytes()
                 self.now += storage.nbytes()
                 weakref.finalize(storage, self._free, address).atexit = False
@@ -53,7 +52,7 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
-    """Bytes that `work` needs at its worst moment, beyond what was there before it began."""
+    """Peak bytes of the tensors that `work` allocates."""
     device = torch.device(device)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -67,7 +66,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:
 
 
 def free_bytes(device: torch.device | str) -> float:
-    """Bytes that a process may still take on this device."""
+    """Bytes of memory available on this device."""
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
@@ -78,7 +77,7 @@ def free_bytes(device: torch.device | str) -> float:
 
 
 def peak_process_bytes() -> int:
-    """The most memory (resident set) that this process has held so far; 0 where the system does not tell."""
+    """Peak resident memory of this process in bytes; 0 if the system does not report it."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""The record of a run: one JSON line per measurement, and the same numbers for TensorBoard."""
+"""Metrics of a run: one JSON line per measurement, and the same numbers in TensorBoard."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _RESERVED = ("phase", "step", "wall_seconds", "task", "seed")
 class MetricsLog:
     """Appends to `folder/metrics.jsonl`, and to TensorBoard event files under `folder/tensorboard/<phase>`.
 
-    A log that exists is continued: `wall_seconds` counts on from its last line, and a torn last line is dropped.
-    TensorBoard is imported at the first write and left out without a word where it is not installed.
+    An existing log is continued: `wall_seconds` counts on from its last line, and an incomplete last line is dropped.
+    TensorBoard is imported at the first write, and silently skipped if it is not installed.
     """
 
     def __init__(self, folder: PathLike, tensorboard: bool = True) -> None:
@@ -37,7 +37,7 @@ class MetricsLog:
     def write(
         self, phase: str, step: int, values: dict[str, float], task: str | None = None, seed: int | None = None
     ) -> None:
-        """Record `values` (numbers or one-element tensors) of `phase` at `step`, with its task and seed if any."""
+        """Write `values` (numbers or one-element tensors) of `phase` at `step`, with task and seed if given."""
         wall = round(self._seconds_before + time.perf_counter() - self._start, 3)
         line: dict[str, Any] = {"phase": phase, "step": step, "wall_seconds": wall}
         line |= {name: value for name, value in (("task", task), ("seed", seed)) if value is not None}
@@ -53,8 +53,8 @@ class MetricsLog:
                 writer.add_scalar(where + name, line[name], step)
 
     def truncate(self, phase: str, step: int, members: Collection[tuple[str, int]] | None = None) -> None:
-        """Drop the lines of `phase` after `step`, all or those of (task, seed) `members`: a resumed run writes them
-        again."""
+        """Drop the lines of `phase` after `step`, all or those of the (task, seed) in `members`; a resumed run writes
+        them again."""
 
         def unwanted(line: dict) -> bool:
             mine = members is None or (line.get("task"), line.get("seed")) in members
@@ -114,9 +114,9 @@ class MetricsLog:
 
 
 def read_metrics(folder: PathLike) -> list[dict[str, Any]]:
-    """All lines of `folder/metrics.jsonl` in order; empty where there is none. Values that were not finite are NaN.
+    """All lines of `folder/metrics.jsonl` in order, none if it does not exist. Values that were not finite are NaN.
 
-    A torn last line (the writer was killed) is ignored.
+    An incomplete last line (of a killed writer) is ignored.
 
     Raises:
         PWMError: any other line is damaged.

@@ -1,4 +1,4 @@
-"""Progress of a long step: a bar with rate and time left on a terminal, a plain line now and then elsewhere."""
+"""Progress with rate and time left: a bar on a terminal, otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 _TERMINAL_PERIOD = 0.1  # seconds between redraws
 _PLAIN_PERIOD = 5.0  # seconds between lines
-_WINDOW = 15.0  # seconds over which the rate is taken
+_WINDOW = 15.0  # seconds over which the rate is averaged
 
 
 class Progress:
-    """Context manager made by `progress`. `advance` costs about a microsecond unless it is time to draw."""
+    """Context manager made by `progress`. `advance` takes about a microsecond unless it draws."""
 
     def __init__(self, title: str, total: int, done: int = 0, period: float | None = None) -> None:
         self.title, self.total, self.done = title, total, done
@@ -26,9 +26,9 @@ class Progress:
         self._start = self._next = 0.0
 
     def advance(self, steps: int = 1, **values: Any) -> None:
-        """Count `steps` more as done, and show `values` (numbers, one-element tensors, text) until replaced.
+        """Advance by `steps`, and show `values` (numbers, one-element tensors, text) until they are replaced.
 
-        Values are read only when something is drawn, so that a tensor on a GPU does not make the loop wait.
+        Values are read only when drawing, so that a tensor on a GPU does not cause a host sync on every call.
         """
         self.done += steps
         if values:
@@ -59,8 +59,8 @@ class Progress:
             print(f"{self.title}: {facts}", flush=True)
 
     def facts(self, elapsed: float) -> str:
-        """Done and total, rate, elapsed time, time left, values: the text both forms show. `elapsed` in seconds."""
-        # The rate of the last seconds, not of all: the phases of a step differ in speed.
+        """The text that both forms show; `elapsed` is in seconds."""
+        # The recent rate, since the phases of a step differ in speed.
         while len(self._marks) > 1 and elapsed - self._marks[1][0] >= _WINDOW:
             self._marks.popleft()
         then, before = self._marks[0]
@@ -74,12 +74,12 @@ class Progress:
 
 
 def progress(title: str, total: int, done: int = 0) -> Progress:
-    """Show the progress of `total` steps, the first `done` of them done before: `with progress("Learn", 9) as p:`."""
+    """Show the progress of `total` steps, starting at `done`: `with progress("Learn", 9) as bar:`."""
     return Progress(title, total, done)
 
 
 def clock(seconds: float) -> str:
-    """1:05 for 65 seconds, 1:01:05 for an hour more."""
+    """65 seconds as 1:05, and 3665 as 1:01:05."""
     minutes, second = divmod(round(max(seconds, 0.0)), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"

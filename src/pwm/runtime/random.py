@@ -1,7 +1,7 @@
 """Counter-based random numbers: every draw is a pure function of (key, counter), on any device.
 
-No generator state exists, so nothing has to be saved to resume, and member k of a batch of learners sees the numbers
-that it would see alone. The mixing function is SplitMix64's finaliser (Steele, Lea and Flood 2014).
+There is no generator state to save, and each member of a batch of learners sees the same numbers as it would alone.
+The mixing function is SplitMix64's finaliser (Steele, Lea and Flood 2014).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _MIX2 = 0x94D049BB133111EB - (1 << 64)
 
 
 def key_of(*parts: int | str) -> int:
-    """A 63-bit key from integers and strings, the same on every machine."""
+    """A 63-bit key from integers and strings; the same on every machine."""
     text = "\x1f".join(str(part) for part in parts).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
 def _signed(x: int) -> int:
-    """The int64 with the same lowest 64 bits."""
+    """The int64 with the same low 64 bits."""
     return (x + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
@@ -37,10 +37,10 @@ def _mix(z: Tensor) -> Tensor:
 
 
 def uniform(keys: Tensor, counter: int | Tensor, shape: Sequence[int], fine: bool = False) -> Tensor:
-    """Numbers in (0, 1), float32 [N, *shape], for keys [N] (int64) and a counter (which draw this is).
+    """Uniform numbers in (0, 1), float32 [N, *shape], for keys [N] (int64) and a counter (the number of the draw).
 
-    They are multiples of 2^-24, 2^23 different ones. With `fine` they are float64 and 2^52 different ones, and begin
-    with the same 23 bits.
+    They take 2^23 different values, all multiples of 2^-24. With `fine` they are float64 with 2^52 different values,
+    whose leading 23 bits are the same.
     """
     step = counter * _GOLDEN if isinstance(counter, Tensor) else _signed(counter * _GOLDEN)
     stream = _mix(_mix(keys + step) ^ keys)

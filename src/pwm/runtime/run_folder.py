@@ -1,4 +1,4 @@
-"""run.json: what was done in a run folder, by which command, with which settings, on which data and machine."""
+"""run.json: the commands, settings, data, versions and machine of a run folder."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pwm.runtime.version import __version__
 
 
 def run_file(run: PathLike) -> Path:
-    """Where a run folder describes itself."""
+    """The path of a run folder's run.json."""
     return Path(run) / "run.json"
 
 
 def read_run_file(run: PathLike) -> dict[str, Any]:
-    """The content of run.json; empty where there is none.
+    """The content of run.json; empty if there is none.
 
     Raises:
         PWMError: the file is damaged.
@@ -37,9 +37,9 @@ def read_run_file(run: PathLike) -> dict[str, Any]:
 
 
 def refuse_changes(run: PathLike, settings: Mapping[str, Any]) -> None:
-    """Raise PWMError, naming the field, where a section of run.json differs from the `settings` of the same name.
+    """Raise PWMError, naming the field, if a section of run.json differs from the `settings` of the same name.
 
-    For steps that have already begun: what was started with one setting cannot go on with another.
+    A step that has begun must resume with the same settings.
     """
     recorded = read_run_file(run).get("config", {})
     for section, now in settings.items():
@@ -66,15 +66,15 @@ def record_step(
     packages: Iterable[str] = (),
     parts: Mapping[str, str] | None = None,
 ) -> None:
-    """Merge one step into run.json; what earlier steps wrote and this one does not mention stays.
+    """Merge one step into run.json, keeping entries of earlier steps that it does not replace.
 
     Args:
         step: "pretrain", "learn <fleet>" or "evaluate".
-        settings: section -> dataclass or dict, into "config".
-        command: how to do the step again, by default this program's command line; "command" joins those of all steps.
-        seed, data, tasks: replace the run's own where given.
-        packages: what the step uses besides the packages that are always named, for "versions".
-        parts: more entries of "versions", of what is no package.
+        settings: section -> dataclass or dict, for "config".
+        command: repeats the step; by default this program's command line. "command" joins those of all steps.
+        seed, data, tasks: replace the recorded ones if given.
+        packages: further packages to list in "versions".
+        parts: further entries of "versions", for what is not a package.
     """
     record = read_run_file(run)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

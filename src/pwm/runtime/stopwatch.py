@@ -1,4 +1,4 @@
-"""Wall-clock seconds per stage of a run, kept on disk so that they add up over resumptions."""
+"""Wall-clock seconds per stage of a run, saved to disk so that they add up over resumptions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json, write_json
 
 _FILE = "clock.json"
-_PERIOD = 5.0  # seconds between saves while a stage runs: what a killed process can lose
+_PERIOD = 5.0  # seconds between saves while a stage runs, which a killed process can lose
 
 
 class Stopwatch:
     """Times the stages of the run in `folder`: `with stopwatch.stage("pretrain"): ...`.
 
-    A stage counts from the end of the one before it (or from `since`, a `time.perf_counter()`), so that the stages
-    together make up the whole time. A run that skips everything enters no stage and adds nothing.
+    A stage counts from the end of the previous one (the first from `since`, a `time.perf_counter()`), so that stages
+    add up to the total time. A run that skips all stages adds nothing.
 
     Raises:
         PWMError: `folder/clock.json` is damaged.
@@ -36,12 +36,12 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside, also when it is interrupted."""
+        """Time the block, also if it is interrupted."""
         before, stop = self.seconds.get(name, 0.0), threading.Event()
 
         def save() -> None:
             self.seconds[name] = round(before + time.perf_counter() - self._since, 3)
-            with contextlib.suppress(PWMError):  # a full disk fails the stage itself, not its clock
+            with contextlib.suppress(PWMError):  # on a full disk the stage itself should fail, not its clock
                 write_json(self._path, self.seconds)
 
         def keep_saving() -> None:

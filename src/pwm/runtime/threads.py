@@ -1,4 +1,4 @@
-"""How threads wait for each other; to be settled before torch is imported."""
+"""How idle OpenMP threads wait; must be set before torch is imported."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 
 
 def wait_politely() -> None:
-    """Let idle OpenMP threads (GNU's, which PyTorch for Linux brings) spin briefly, then sleep.
+    """Let idle OpenMP threads (GNU's, as bundled with PyTorch for Linux) spin briefly, then sleep.
 
-    By default they spin for long. Where a thread shares its core with another program it so uses up the time in which
-    it should have worked: with one such program on one of two cores, pre-training fell from 20 to 1.5 updates a second,
-    and with short spinning to 12. On idle cores short spinning costs a policy update about a tenth; sleeping at once
-    (OMP_WAIT_POLICY=PASSIVE) costs it half. A choice that the user made in the environment stands.
+    By default they spin for long, which wastes time slices on cores shared with other programs: with one such program
+    on one of two cores, pre-training fell from 20 to 1.5 updates a second, with brief spinning to 12. On idle cores,
+    brief spinning makes a policy update about a tenth slower, and sleeping at once (OMP_WAIT_POLICY=PASSIVE) half.
+    Settings in the user's environment take precedence.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
