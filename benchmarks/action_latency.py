@@ -15,7 +15,7 @@ from benchmarks.harness import compare, seconds
 from benchmarks.reference.convert import convert_actor, convert_world_model
 from benchmarks.reference.networks import WorldModel as ReferenceModel
 from benchmarks.results import Context, Record, measured, skipped
-from pwm.agents.planner import PlanConfig
+from pwm.agents.plan_config import PlanConfig
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.deployed import Policy, export_policies
 from pwm.agents.pwm.estimate import action_flops

@@ -18,7 +18,7 @@ from pwm.runtime.version import __version__
 
 if TYPE_CHECKING:
     from pwm.acting.policy_file import load_policy
-    from pwm.agents.planner import PlanConfig
+    from pwm.agents.plan_config import PlanConfig
     from pwm.agents.pwm.config import PolicyConfig
     from pwm.agents.pwm.deployed import Policy
     from pwm.agents.sb3.config import PPOConfig, SACConfig
@@ -55,7 +55,7 @@ _PLACES = {
     "ShacConfig": "pwm.agents.shac.config:ShacConfig",
     "PPOConfig": "pwm.agents.sb3.config:PPOConfig",
     "SACConfig": "pwm.agents.sb3.config:SACConfig",
-    "PlanConfig": "pwm.agents.planner:PlanConfig",
+    "PlanConfig": "pwm.agents.plan_config:PlanConfig",
     "TaskSpec": "pwm.tasks.spec:TaskSpec",
     "get_task": "pwm.tasks.registry:get_task",
     "register_task": "pwm.tasks.registry:register_task",

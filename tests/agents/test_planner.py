@@ -6,7 +6,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from pwm.agents.planner import PlanConfig, draw, plan
+from pwm.agents.plan_config import PlanConfig
+from pwm.agents.planner import draw, plan
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.runtime.errors import PWMError

@@ -21,7 +21,7 @@ from benchmarks import results as records
 from benchmarks.results import Context
 from pwm.acting.policy_file import act_together
 from pwm.acting.rollout import run_episodes
-from pwm.agents.planner import PlanConfig
+from pwm.agents.plan_config import PlanConfig
 from pwm.tasks.spec import TaskSpec
 from tests.benchmarks.conftest import POLICY
 

@@ -17,8 +17,9 @@ from pwm.pipeline.evaluate import evaluate
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import write_json
 from pwm.runtime.run_folder import read_run_file, run_file
+from pwm.tasks.environment_config import EnvironmentConfig
 from pwm.tasks.registry import get_task
-from pwm.tasks.vector import EnvironmentConfig, in_simulator
+from pwm.tasks.vector import in_simulator
 
 TASK = "double-pendulum"
 

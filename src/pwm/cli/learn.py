@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm.cli.main import STARTED
     from pwm.data.store import open_store
-    from pwm.pipeline.learn import learn
+    from pwm.pipeline.learn import data_of, learn
     from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
     from pwm.runtime.stopwatch import Stopwatch
     from pwm.world_model.files import load_world_model
@@ -67,21 +67,10 @@ def main(arguments: Sequence[str]) -> int:
     tasks = tuple(dict.fromkeys(args.task)) or model.tasks
     for task in tasks:
         model.index(task)
-    store = open_store(args.data or _data_of(args.world_model), tasks, verify=args.verify)
+    store = open_store(args.data or data_of(args.world_model), tasks, verify=args.verify)
     command, clock = command_line("learn", arguments), Stopwatch(out, STARTED)
     seeds = range(args.seed, args.seed + args.seeds)
     more = {"fleet": args.fleet, "command": command, "clock": clock}
     learn(model, store, out, tasks, args.learning, seeds, args.device, **more)
     print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
     return 0
-
-
-def _data_of(world_model: Path) -> str:
-    """The data that a run's world model was trained on."""
-    from pwm.runtime.run_folder import read_run_file
-
-    run = world_model if world_model.is_dir() else world_model.parent.parent
-    path = read_run_file(run).get("data", {}).get("path")
-    if path is None:
-        raise PWMError(f"{run}: has no run.json that names its data; add --data DIR")
-    return str(path)

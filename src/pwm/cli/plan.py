@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from pwm.agents.planner import PlanConfig
+from pwm.agents.plan_config import PlanConfig
 from pwm.cli.parse import command_line, parse
 
 

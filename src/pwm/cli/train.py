@@ -11,7 +11,7 @@ from pwm.agents.sb3.config import PPOConfig, SACConfig
 from pwm.agents.shac.config import ShacConfig, shac_preset
 from pwm.cli.parse import command_line, parse, peek
 from pwm.runtime.errors import PWMError
-from pwm.tasks.vector import EnvironmentConfig
+from pwm.tasks.environment_config import EnvironmentConfig
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,10 @@ from pwm.runtime.metrics import MetricsLog
 from pwm.runtime.progress import Progress, progress
 from pwm.runtime.run_folder import read_run_file
 from pwm.runtime.stopwatch import Stopwatch
+from pwm.tasks.environment_config import EnvironmentConfig
 from pwm.tasks.registry import get_task
 from pwm.tasks.spec import TaskSpec
-from pwm.tasks.vector import EnvironmentConfig, in_simulator
+from pwm.tasks.vector import in_simulator
 
 Simulator = Literal["task", "trained"]
 """Where policies are measured: in the task's own simulator, or in the one that they were trained in."""

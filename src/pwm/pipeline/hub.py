@@ -1,4 +1,4 @@
-"""What of a run or a store goes to the Hub and comes from it, and the card that goes along.
+"""Runs and episode stores to the Hugging Face Hub and back, and the card that describes them there.
 
 Two kinds of repository are known: a run is a repository of type "model", an episode store one of type "dataset". Both
 ways, a file counts only if its name is one that pwm itself writes; no such file is a pickle.
@@ -85,7 +85,7 @@ def push_folder(api: Any, folder: PathLike, repo: str, private: bool = True) -> 
     if kind is RUN:
         content["run.json"] = to_json(without_places(read_run_file(folder)), indent=2).encode()
     content.setdefault("README.md", card(kind, folder, repo).encode())
-    with _told(repo):
+    with _hub_errors(repo):
         from huggingface_hub import CommitOperationAdd
 
         place = api.create_repo(repo, repo_type=kind.repo_type, private=private, exist_ok=True)
@@ -106,7 +106,7 @@ def pull_folder(api: Any, repo: str, out: PathLike, revision: str | None = None)
         raise PWMError(f"{out}: exists already; choose a new folder with --out")
     # Beside `out`, so that the last step is one rename; kept after a failure, so that the next pull goes on from it.
     part = out.with_name(f".{out.name}.pull")
-    with _told(repo):
+    with _hub_errors(repo):
         kind, commit, names = _find(api, repo, revision)
         part.mkdir(parents=True, exist_ok=True)
         api.snapshot_download(
@@ -156,7 +156,7 @@ def _check(kind: Kind, folder: Path) -> None:
 
 
 @contextmanager
-def _told(repo: str) -> Iterator[None]:
+def _hub_errors(repo: str) -> Iterator[None]:
     """Errors of the Hub and of the network as PWMError, without anything that looks like a token."""
     from huggingface_hub import errors
 

@@ -89,6 +89,20 @@ def fleets(tasks: list[str], seeds: list[int], most: int | None) -> list[tuple[l
     return [(tasks[k : k + down], group) for group in groups for k in range(0, len(tasks), down)]
 
 
+def data_of(world_model: PathLike) -> str:
+    """The folder of the data that the world model of a run, or of a weights file in a run, was trained on.
+
+    Raises:
+        PWMError: the run does not name it.
+    """
+    world_model = Path(world_model)
+    run = world_model if world_model.is_dir() else world_model.parent.parent
+    path = read_run_file(run).get("data", {}).get("path")
+    if path is None:
+        raise PWMError(f"{run}: has no run.json that names its data; add --data DIR")
+    return str(path)
+
+
 def _learn_fleet(
     model: WorldModel,
     store: EpisodeStore,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pwm.acting.policy_file import check_free, policy_path
-from pwm.agents.planner import PlanConfig
+from pwm.agents.plan_config import PlanConfig
 from pwm.agents.pwm.planned import planned_policies
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike

@@ -16,8 +16,8 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.runtime.run_folder import record_step, refuse_changes
 from pwm.runtime.stopwatch import Stopwatch
+from pwm.tasks.environment_config import EnvironmentConfig
 from pwm.tasks.registry import get_task
-from pwm.tasks.vector import EnvironmentConfig
 
 ALGORITHMS = {ShacConfig: "shac", PPOConfig: "ppo", SACConfig: "sac"}
 FREE = ("checkpoint_every", "log_every")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
+from pwm.tasks.environment_config import EnvironmentConfig
 from pwm.tasks.locomotion.family import LocomotionMaker
 from pwm.tasks.registry import get_task, list_tasks
 from pwm.tasks.spec import TaskSpec
@@ -59,25 +59,6 @@ class DifferentiableEnvironment(VectorEnvironment, Protocol):
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Put back what `get_state` took out."""
         ...
-
-
-@dataclass(frozen=True)
-class EnvironmentConfig:
-    """The simulator that a baseline trains in."""
-
-    mass_matrix_every: int | None = None
-    """Simulator substeps between two updates of the mass matrix; none is the task's own choice."""
-    contact_stiffness: float | None = None
-    """Stiffness of ground contact, newtons per metre; none is the task's own."""
-
-    def __post_init__(self) -> None:
-        for name in ("mass_matrix_every", "contact_stiffness"):
-            value = getattr(self, name)
-            require(value is None or value > 0, name, value, "above 0")
-
-    def given(self) -> dict[str, Any]:
-        """The settings that are not left to the task."""
-        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def make_environment(

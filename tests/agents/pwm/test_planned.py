@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pwm.acting.policy_file import load_policy
-from pwm.agents.planner import PlanConfig, draw, plan
+from pwm.agents.plan_config import PlanConfig
+from pwm.agents.planner import draw, plan
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.learn import fleet_checkpoint, learn
 from pwm.agents.pwm.learner import FleetLearner

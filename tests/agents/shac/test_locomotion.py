@@ -10,7 +10,8 @@ from pwm.agents.shac.config import ShacConfig
 from pwm.agents.shac.train import train_shac
 from pwm.learning import budget
 from pwm.runtime.errors import PWMError
-from pwm.tasks.vector import EnvironmentConfig, is_differentiable, make_environment
+from pwm.tasks.environment_config import EnvironmentConfig
+from pwm.tasks.vector import is_differentiable, make_environment
 
 pytest.importorskip("newton")
 SHAC = ShacConfig(updates=3, num_envs=4, horizon=4, critic_passes=2, checkpoint_every=1)

@@ -17,7 +17,7 @@ from pwm.learning import budget
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
-from pwm.tasks.vector import EnvironmentConfig
+from pwm.tasks.environment_config import EnvironmentConfig
 from tests.agents.point_mass import PointMass, best_return
 
 SMALL = ShacConfig(updates=10, num_envs=8, horizon=8, critic_passes=2, checkpoint_every=3, log_every=1)

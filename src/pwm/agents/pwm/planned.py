@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pwm.acting.policy_file import padded_observations
-from pwm.agents.planner import PlanConfig, PlanNoise, draw, plan
+from pwm.agents.plan_config import PlanConfig
+from pwm.agents.planner import PlanNoise, draw, plan
 from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic

@@ -21,7 +21,8 @@ from pwm.runtime.config import to_dict
 from pwm.runtime.files import PathLike
 from pwm.runtime.metrics import MetricsLog
 from pwm.runtime.progress import Progress, progress
-from pwm.tasks.vector import DifferentiableEnvironment, EnvironmentConfig, make_environment
+from pwm.tasks.environment_config import EnvironmentConfig
+from pwm.tasks.vector import DifferentiableEnvironment, make_environment
 
 PHASE = "train"
 _FREE = ("checkpoint_every", "log_every")

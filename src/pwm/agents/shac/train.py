@@ -18,7 +18,8 @@ from pwm.learning.loop import train
 from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
-from pwm.tasks.vector import DifferentiableEnvironment, EnvironmentConfig, make_environment
+from pwm.tasks.environment_config import EnvironmentConfig
+from pwm.tasks.vector import DifferentiableEnvironment, make_environment
 
 PHASE = "train"
 
