@@ -7,7 +7,7 @@ import pytest
 import pwm.acting.collect as module
 from pwm.acting.collect import collect
 from pwm.acting.parts import Part
-from pwm.acting.record import with_noise
+from pwm.acting.random_policy import with_noise
 from pwm.acting.seeds import episode_seeds
 from pwm.data.store import open_store
 from pwm.runtime.errors import PWMError

@@ -1,13 +1,18 @@
 import numpy as np
 import pytest
 
-from pwm.acting.random_policy import RandomPolicy, run_random_policy
+from pwm.acting.random_policy import random_policy
+from pwm.acting.rollout import run_episodes
 from pwm.tasks.registry import get_task
+
+
+def run_random_policy(specs, seeds):
+    return run_episodes(specs, random_policy(specs, seeds), seeds)
 
 
 def test_actions_are_uniform_and_change_every_step(toy_spec):
     specs = [toy_spec("a", action_dim=2, length=400), toy_spec("b", action_dim=5, length=300)]
-    policy = RandomPolicy(specs, [[0, 1], [0, 1]])
+    policy = random_policy(specs, [[0, 1], [0, 1]])
     actions = np.array([policy(np.zeros((2, 2, 3))) for _ in range(400)])
     assert actions.shape == (400, 2, 2, 5) and (actions[:, 0, :, 2:] == 0).all()
     used = actions[:300, 1].reshape(-1)

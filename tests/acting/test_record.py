@@ -8,7 +8,8 @@ import pytest
 from pwm.acting.collect import collect
 from pwm.acting.environments import Table
 from pwm.acting.parts import Part
-from pwm.acting.record import record_episodes, with_noise
+from pwm.acting.random_policy import with_noise
+from pwm.acting.record import record_episodes
 from pwm.acting.rollout import run_episodes
 from pwm.acting.seeds import episode_seeds
 from pwm.acting.side_by_side import SideBySide

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 import pwm.evaluation.evaluate as module
+from pwm.acting import workers as processes
 from pwm.acting.policy_file import load_policy, policy_path
-from pwm.acting.random_policy import run_random_policy
+from pwm.acting.random_policy import random_policy
+from pwm.acting.rollout import run_episodes
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.deployed import Policy
 from pwm.data.store import open_store
@@ -93,7 +95,8 @@ def test_returns_are_those_of_a_plain_loop(run, tasks):
         assert entry["policy_returns"] == pytest.approx(expected, abs=1e-4)
         assert entry["policy_mean"] == pytest.approx(np.mean(expected), abs=1e-4)
         assert entry["policy_ci"] == list(bootstrap_mean_ci(entry["policy_returns"]))
-        assert entry["random_mean"] == run_random_policy([spec], [entry["episode_seeds"]]).returns.mean()
+        seeds = [entry["episode_seeds"]]
+        assert entry["random_mean"] == run_episodes([spec], random_policy([spec], seeds), seeds).returns.mean()
         assert (entry["episodes"], entry["seed"], entry["score"]) == (4, 3, "return")
     assert results["wall_seconds"]["total"] >= results["wall_seconds"]["evaluate"] > 0
 
@@ -154,15 +157,15 @@ def test_processes_change_nothing(tmp_path, monkeypatch, capsys):
 def test_how_many_processes_by_itself(run, monkeypatch):
     asked = []
 
-    class Counted(module.Workers):
+    class Counted(processes.Workers):
         def __init__(self, count, capacity):
             asked.append(count)
             super().__init__(0, capacity)
 
-    monkeypatch.setattr(module, "Workers", Counted)
-    monkeypatch.setattr("pwm.acting.workers.count_cores", lambda: 5)
+    monkeypatch.setattr(processes, "Workers", Counted)
+    monkeypatch.setattr(processes, "count_cores", lambda: 5)
     evaluate_run(run, 1, film_seconds=0)
-    monkeypatch.setattr(module, "FEW_STEPS", 60)  # two episodes of 6 + 9 steps, random and learned
+    monkeypatch.setattr(processes, "FEW_STEPS", 60)  # two episodes of 6 + 9 steps, random and learned
     evaluate_run(run, 2, film_seconds=0)
     evaluate_run(run, 2, 1, film_seconds=0, workers=3)
     assert asked == [0, 5, 3]

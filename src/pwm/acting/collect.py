@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pwm.acting.parts import Part
-from pwm.acting.record import record_episodes, with_noise
+from pwm.acting.random_policy import with_noise
+from pwm.acting.record import record_episodes
 from pwm.acting.seeds import episode_seeds
 from pwm.acting.workers import open_workers
 from pwm.data.manifest import Origin

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pwm.acting.policy_file import DeployedPolicy, find_policies, load_policy
-from pwm.acting.random_policy import RandomPolicy
+from pwm.acting.random_policy import random_policy
 from pwm.acting.rollout import Act
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import sha256
@@ -65,7 +65,7 @@ def parts_of(
 
 
 def _random(spec: TaskSpec) -> Callable[[Sequence[int]], Act]:
-    return lambda seeds: RandomPolicy([spec], [seeds])
+    return lambda seeds: random_policy([spec], [seeds])
 
 
 def _scripted(spec: TaskSpec) -> Callable[[Sequence[int]], Act]:

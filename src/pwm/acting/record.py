@@ -9,10 +9,8 @@ from numpy.typing import ArrayLike
 
 from pwm.acting.environments import Table
 from pwm.acting.rollout import Act, Simulators, run_episodes
-from pwm.data.growing import Episode
+from pwm.data.writer import Episode
 from pwm.tasks.spec import TaskSpec
-
-_NOISE = 0x6E6F6973  # keeps these draws apart from others made with an episode's seed
 
 
 def record_episodes(
@@ -31,34 +29,6 @@ def record_episodes(
     recorder = _Recorder()
     run_episodes(specs, act, seeds, on_step, observation_dim, workers, recorder)
     return [list(recorder.episodes(n, spec)) for n, spec in enumerate(specs)]
-
-
-def with_noise(act: Act, noise: float, specs: Sequence[TaskSpec], seeds: ArrayLike) -> Act:
-    """Adds normal noise of this standard deviation and clips to [-1, 1].
-
-    The noise of an episode is a function of its own seed: it does not depend on which episodes run together.
-
-    Args:
-        act: actions [N, E, >=A] for one call of `run_episodes`.
-        noise: standard deviation; 0 leaves actions as they are.
-        specs: the N tasks.
-        seeds: [N, E], the seeds of the episodes.
-    """
-    if not noise:
-        return act
-    seeds = np.asarray(seeds)
-    steps = max(spec.episode_length for spec in specs)
-    draws = np.zeros((steps, *seeds.shape, max(spec.action_dim for spec in specs)), np.float32)
-    for n, e in np.ndindex(*seeds.shape):
-        generator = np.random.Generator(np.random.Philox(key=np.array([seeds[n, e], _NOISE], np.uint64)))
-        own = (specs[n].episode_length, specs[n].action_dim)
-        draws[: own[0], n, e, : own[1]] = generator.standard_normal(own, np.float32)
-    rows = iter(draws * np.float32(noise))
-
-    def noisy(observations: np.ndarray) -> np.ndarray:
-        return np.clip(act(observations)[..., : draws.shape[-1]] + next(rows), -1.0, 1.0)
-
-    return noisy
 
 
 class _Recorder:

@@ -11,22 +11,17 @@ from pwm.acting.environments import Table
 from pwm.tasks.spec import TaskSpec
 from pwm.tasks.vector import VectorEnvironment, make_environment
 
-Make = Callable[[TaskSpec, int], VectorEnvironment]
-"""A task and a number of environments -> the vector environment."""
-
-
-def differentiable(spec: TaskSpec, num_envs: int) -> VectorEnvironment:
-    """The task's differentiable simulator as it is by default."""
-    return make_environment(spec.id, num_envs, 0)
-
 
 class SideBySide:
     """Steps N tasks x E episodes in N vector environments of E rows, for `run_episodes` and `record_episodes`.
 
     The vector environments are kept for the next group: to build one takes seconds.
+
+    Args:
+        make: the vector environment of a task with so many rows; by default its differentiable simulator.
     """
 
-    def __init__(self, make: Make = differentiable) -> None:
+    def __init__(self, make: Callable[[TaskSpec, int], VectorEnvironment] = make_environment) -> None:
         self._make = make
         self._kept: dict[tuple[int, str, int], VectorEnvironment] = {}
         self._own: list[VectorEnvironment] = []

@@ -11,31 +11,17 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from pwm.data.manifest import ARRAYS, FORMAT, VERSIONS, Manifest
 from pwm.data.store import EpisodeStore, TaskEpisodes, open_store
-from pwm.data.writer import StoreWriter
+from pwm.data.writer import Episode, StoreWriter
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.tasks.spec import TaskSpec
 
 _SEGMENT, _UNFINISHED = "segment-", ".unfinished-"
-
-
-class Episode(NamedTuple):
-    """One episode of T steps, as `StoreWriter.add_episode` takes it."""
-
-    observations: np.ndarray
-    """float32 [T + 1, o]"""
-    actions: np.ndarray
-    """float32 [T, a], in [-1, 1]"""
-    rewards: np.ndarray
-    """float32 [T]"""
-    terminations: np.ndarray
-    """bool [T], true at most at the end"""
 
 
 class GrowingStore:

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -116,6 +117,19 @@ class _TaskWriter:
             file.discard()
         for name in ("offsets", "quality"):
             (self.folder / f"{name}.npy").unlink(missing_ok=True)
+
+
+class Episode(NamedTuple):
+    """One episode of T steps, as `StoreWriter.add_episode` takes it."""
+
+    observations: np.ndarray
+    """float32 [T + 1, o]"""
+    actions: np.ndarray
+    """float32 [T, a], in [-1, 1]"""
+    rewards: np.ndarray
+    """float32 [T]"""
+    terminations: np.ndarray
+    """bool [T], true at most at the end"""
 
 
 class StoreWriter:

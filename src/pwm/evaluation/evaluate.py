@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pwm.acting.policy_file import DeployedPolicy, act_together, find_policies, load_policy
-from pwm.acting.random_policy import RandomPolicy
+from pwm.acting.random_policy import random_policy
 from pwm.acting.rollout import Act, EpisodeResults, run_episodes
 from pwm.acting.workers import Workers, open_workers
 from pwm.data.store import open_store
@@ -126,7 +126,7 @@ class _Evaluation:
             open_workers(workers, list(self.specs.values()), MAX_ENVIRONMENTS, agent_steps) as pool,
         ):
             for group in groups[0]:
-                scores = self._play(group, lambda seeds, first, g=group: RandomPolicy(g, seeds), bar, pool)
+                scores = self._play(group, lambda seeds, first, g=group: random_policy(g, seeds), bar, pool)
                 self.random |= {spec.id: own for spec, own in zip(group, scores)}
             for group in groups[1]:
                 policies = [member.policy for member in group]

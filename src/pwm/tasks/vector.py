@@ -62,9 +62,9 @@ class DifferentiableEnvironment(VectorEnvironment, Protocol):
 
 
 def make_environment(
-    task: str,
+    task: str | TaskSpec,
     num_envs: int,
-    seed: int,
+    seed: int = 0,
     config: EnvironmentConfig | None = None,
     device: torch.device | str = "cpu",
 ) -> DifferentiableEnvironment:
@@ -73,11 +73,11 @@ def make_environment(
     Raises:
         PWMError: the task is not known or has no differentiable simulator, or the extra packages are missing.
     """
-    make = get_task(task).make
-    if not isinstance(make, LocomotionMaker):
+    spec = get_task(task) if isinstance(task, str) else task
+    if not isinstance(spec.make, LocomotionMaker):
         known = ", ".join(name for name in list_tasks() if is_differentiable(name))
-        raise PWMError(f"no gradients flow through the simulator of the task {task}; they do for {known}")
-    return make.many(num_envs, seed=seed, device=device, **(config or EnvironmentConfig()).given())
+        raise PWMError(f"no gradients flow through the simulator of the task {spec.id}; they do for {known}")
+    return spec.make.many(num_envs, seed=seed, device=device, **(config or EnvironmentConfig()).given())
 
 
 def in_simulator(spec: TaskSpec, config: EnvironmentConfig) -> TaskSpec:
