@@ -1,1 +1,1 @@
-"""Policies in the real simulator: episodes, statistics over them, films."""
+"""Evaluates policies in the simulator: episodes, statistics, films."""

@@ -1,7 +1,7 @@
-"""Scores of all tasks on one scale, and what they come to together: the "aggregate" of results.json.
+"""Scores of all tasks on one scale, and their aggregate statistics: the "aggregate" of results.json.
 
-A run is one policy of a task; its score is the mean over its episodes, on the scale that the field uses: the return
-between the task's `return_range` (dm_control: return / 1000), or the success rate (Meta-World).
+A run is one policy of a task; its score is the mean over its episodes on the field's usual scale: the return normalised
+by the task's `return_range` (dm_control: return / 1000), or the success rate (Meta-World).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ OVER_TASKS = "95 % interval over tasks"
 OVER_TASKS_PUBLISHED = "95 % interval over tasks, as published"
 STATISTICS: dict[str, Statistic] = {"iqm": aggregate_iqm, "mean": aggregate_mean, "median": aggregate_median}
 THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(51))
-"""Normalised scores at which the performance profile is given."""
+"""Normalised scores at which the performance profile is evaluated."""
 
 Scores = Mapping[str, Any]
-"""What one policy got, as in `results.json`: "returns" [episodes], and "success" [episodes] where reported."""
+"""Scores of one policy as in `results.json`: "returns" [episodes], and "success" [episodes] if the task reports it."""
 
 
 def normalised_score(spec: TaskSpec, scores: Scores) -> float | None:
-    """The score of one run: mean success where that is the task's score, else mean return on `spec.return_range`.
+    """The score of one run: mean success if that is the task's score, else the mean return on `spec.return_range`.
 
-    None where the task has no such scale, or does not report its success.
+    None if the task has no such scale, or does not report success.
     """
     if spec.score == "success":
         return float(np.mean(scores["success"])) if "success" in scores else None
@@ -48,7 +48,7 @@ def normalised_score(spec: TaskSpec, scores: Scores) -> float | None:
 
 
 def scale_of(spec: TaskSpec) -> str:
-    """How a task's score is made, for readers."""
+    """How a task's score is computed, in words."""
     if spec.score == "success" or spec.return_range is None:
         return "success at the last step" if spec.score == "success" else "none"
     low, high = spec.return_range
@@ -56,11 +56,11 @@ def scale_of(spec: TaskSpec) -> str:
 
 
 def aggregate(specs: Mapping[str, TaskSpec], policies: Mapping[str, Mapping[str, Scores]]) -> dict[str, Any]:
-    """All tasks together, from `policies`: task -> seed -> scores.
+    """Aggregate over all tasks, from `policies`: task -> seed -> scores.
 
     Returns "normalised" (task -> scale, runs by seed, mean), "runs", "tasks" (ids in the table), the statistics "iqm",
-    "mean" and "median" (value and intervals, null where an interval is undefined), "profile", and "notes": sentences
-    about what is undefined or left out. The statistics are absent where no task has a score on a common scale.
+    "mean" and "median" (value and intervals, null if undefined), "profile", and "notes": sentences on what is undefined
+    or left out. Without a task that has a score on a common scale there are no statistics.
     """
     normalised, notes, without = {}, [], []
     for task, runs in policies.items():
@@ -99,7 +99,7 @@ def _statistic(table: np.ndarray, name: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"value": float(function(table))}
     entry[OVER_SEEDS] = interval(runs > 1, stratified_bootstrap_ci)
     entry[OVER_TASKS] = interval(tasks > 1, task_bootstrap_ci)
-    if runs > 1 and tasks > 1 and name != "median":  # with one run it is the one before
+    if runs > 1 and tasks > 1 and name != "median":  # with one run it equals the previous one
         entry[OVER_TASKS_PUBLISHED] = list(published_task_ci(table, function))
     return entry
 

@@ -1,4 +1,4 @@
-"""Evaluating a run: all its policies in the real simulator, beside random actions and the data they learned from."""
+"""Evaluates all policies of a run in the simulator, next to random actions and the data that they learned from."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from pwm.tasks.spec import TaskSpec
 from pwm.tasks.vector import in_simulator
 
 Simulator = Literal["task", "trained"]
-"""Where policies are measured: in the task's own simulator, or in the one that they were trained in."""
+"""Whether policies are evaluated with the task's own simulator settings, or with those that they were trained with."""
 MAX_ENVIRONMENTS = 64
-"""Environments alive at one time; a simulator takes some megabytes each."""
+"""Most environments alive at the same time; each takes some megabytes."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ def evaluate_run(
     return_ranges: Mapping[str, tuple[float, float]] | None = None,
     simulator: Simulator = "task",
 ) -> dict[str, Any]:
-    """What `pwm.evaluate` does, without its record in run.json; arguments, result and errors are the same.
+    """As `pwm.evaluate`, but does not write run.json; arguments, result and errors are the same.
 
-    Policies of different tasks step side by side. Data means come from the store that run.json names, and are null
-    where it is gone or has changed.
+    Policies of different tasks are evaluated in parallel. Data means come from the store named in run.json, and are
+    null if it is missing or has changed.
 
-    Writes `results.json` (after each group of policies: what is in it for the same policy file, episodes, seed and
-    simulator is not measured again), lines of phase "evaluation" to `metrics.jsonl`, and `films/<task>.webp`, or the
-    reason for its absence as "film_note".
+    Writes `results.json` after each group of policies (and skips those already in it with the same policy file,
+    episodes, seed and simulator), lines of phase "evaluation" to `metrics.jsonl`, and `films/<task>.webp`, or the
+    reason why there is none as "film_note".
     """
     run = Path(run)
     if episodes < 1 or seed < 0:
@@ -86,12 +86,12 @@ def evaluate_run(
 
 
 def evaluation_seeds(seed: int, episodes: int) -> list[int]:
-    """Seeds of the episodes of an evaluation; more episodes with the same seed begin with the same ones."""
+    """Seeds of the episodes of an evaluation; a longer list begins with the same ones."""
     return [int(x) for x in np.random.SeedSequence(seed).generate_state(episodes)]
 
 
 class _Evaluation:
-    """The evaluation under way; `results` is what results.json holds."""
+    """An evaluation in progress; `results` is the content of results.json."""
 
     def __init__(self, run: Path, members: Sequence[_Member], results: dict[str, Any], clock: Stopwatch) -> None:
         self.run, self.members, self.results, self.clock = run, members, results, clock
@@ -106,7 +106,7 @@ class _Evaluation:
                 self.scores[member.spec.id, member.policy.seed] = before
 
     def measure(self, workers: int | None = None) -> None:
-        """Run the episodes that results.json does not have yet, in that many processes."""
+        """Play the episodes that are not in results.json yet, in that many processes."""
         known = [m for m in self.members if (m.spec.id, m.policy.seed) in self.scores]
         todo = [m for m in self.members if m not in known]
         tasks = [spec for spec in self.specs.values() if spec.id not in self.random]
@@ -137,7 +137,7 @@ class _Evaluation:
                 self.save()
 
     def film(self, seconds: float) -> None:
-        """Film the first policy of each task, where its film is not there yet; `seconds` of the simulator's time."""
+        """Film the first policy of each task unless there is a film of it; `seconds` are in simulator time."""
         first = {m.spec.id: m for m in reversed(self.members)}
         first = {task: first[task] for task in self.specs}
         todo = [task for task, m in first.items() if not self._filmed(m)]
@@ -149,14 +149,14 @@ class _Evaluation:
             for task in todo:
                 member = first[task]
                 path, entry = self._film_path(task), self.results["tasks"][task]
-                path.unlink(missing_ok=True)  # one that is there shows another policy
+                path.unlink(missing_ok=True)  # an existing film shows another policy
                 note = write_film(path, member.spec, member.policy.act, self.seeds[0], seconds)
                 entry |= {"film": None if note else {"sha256": member.digest}, "film_note": note}
                 self.save()
                 bar.advance(1)
 
     def save(self, finished: bool = False) -> None:
-        """Write results.json with everything measured so far; the aggregate of all tasks comes when all is there."""
+        """Write results.json with the results so far; the aggregate over tasks is added when all are there."""
         tasks, played = {}, {}
         for task in self.specs:
             policies = {str(s): self.scores[t, s] for t, s in sorted(self.scores) if t == task}
@@ -177,7 +177,7 @@ class _Evaluation:
     ) -> list[Scores]:
         """Scores of each of `specs` over all episodes.
 
-        `actor` makes a policy for the seeds [specs, some episodes] and the number of the first of these episodes.
+        `actor` makes a policy from the seeds [specs, episodes] of some episodes and the number of the first of them.
         """
         table = np.tile(np.array(self.seeds), (len(specs), 1))
         parts: list[EpisodeResults] = []
@@ -190,7 +190,7 @@ class _Evaluation:
             parts.append(run_episodes(specs, actor(seeds, first), seeds, advance, None, pool))
             first += seeds.shape[1]
             done += max(spec.episode_length for spec in specs)
-            bar.advance(begin + done - bar.done)  # where all episodes ended early
+            bar.advance(begin + done - bar.done)  # if all episodes ended early
         returns, lengths = (np.concatenate([getattr(p, x) for p in parts], axis=1) for x in ("returns", "lengths"))
         scores: list[Scores] = [{"returns": a.tolist(), "lengths": b.tolist()} for a, b in zip(returns, lengths)]
         for name in ("success", "success_any"):
@@ -247,7 +247,7 @@ def _simulators(members: Sequence[_Member], simulator: Simulator) -> dict[str, E
 
 
 def _data_means(run: Path, task: str) -> dict[str, float | None]:
-    """Mean return of the data and of its ten best episodes; null where the data are gone or changed."""
+    """Mean return of the data and of its ten best episodes; null if the data are missing or have changed."""
     data = read_run_file(run).get("data", {})
     try:
         store = open_store(str(data.get("path")), [task])

@@ -1,6 +1,6 @@
-"""Pictures of one episode: a strip of frames, and a short looping film.
+"""Films of one episode: a strip of frames, and a short looping animation.
 
-Both return a reason, as a string, instead of raising where the machine cannot render.
+On machines that cannot render, both return the reason as a string instead of raising.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pwm.runtime.files import write_atomic
 from pwm.tasks.spec import TaskSpec
 
 ActOne = Callable[[np.ndarray], np.ndarray]
-"""One observation float32 [observation_dim] -> one action [action_dim] (further entries are ignored)."""
+"""One observation float32 [observation_dim] -> one action [action_dim] (extra entries are ignored)."""
 
-_DEFAULT_FPS = 25.0  # for environments that do not say how fast they run
+_DEFAULT_FPS = 25.0  # for environments without `render_fps`
 
 
 class _CannotRender(Exception):
@@ -34,7 +34,7 @@ def film_strip(
     """One episode as a horizontal strip of about `frames` pictures, evenly spaced from its first state to its last.
 
     `size` is (height, width) of one picture in pixels; an episode that terminates early gives fewer pictures. Returns
-    the reason as a string where rendering is not possible. Raises PWMError for a non-finite action.
+    the reason as a string if rendering is not possible. Raises PWMError for a non-finite action.
     """
     wanted = set(np.linspace(0, spec.episode_length, max(frames, 2)).round().astype(int).tolist())
     try:
@@ -60,13 +60,13 @@ def write_film(
     size: tuple[int, int] = (120, 160),
     max_bytes: int = 400_000,
 ) -> str | None:
-    """Writes the first `seconds` of one episode as a looping animated WebP in real time, of at most `max_bytes`.
+    """Write the first `seconds` of one episode as a looping animated WebP in real time, of at most `max_bytes`.
 
-    fps   frames per second of the film, at most (and at most one frame per agent step)
+    fps   maximum frames per second (and at most one frame per agent step)
     size  (height, width) in pixels
 
-    Returns None when the file is written (atomically), else the reason why there is none. Raises PWMError for a
-    non-finite action or an unwritable path.
+    Returns None if the file was written (atomically), else the reason why not. Raises PWMError for a non-finite action
+    or an unwritable path.
     """
     if not features.check("webp"):
         return "this build of Pillow cannot write WebP"
@@ -85,7 +85,7 @@ def write_film(
 def _film_frames(
     env: gymnasium.Env, spec: TaskSpec, act: ActOne, seed: int, seconds: float, fps: float, size: tuple[int, int]
 ) -> tuple[list[Image.Image], float]:
-    """The pictures of the film and how long each is shown, in seconds."""
+    """The frames of the film, and how long each is shown, in seconds."""
     native_fps = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
     stride = max(1, round(native_fps / fps))
     last = min(spec.episode_length, round(seconds * native_fps))
@@ -98,7 +98,7 @@ def _film_frames(
 
 
 def _encode(pictures: list[Image.Image], frame_seconds: float, max_bytes: int) -> bytes | None:
-    """WebP of at most `max_bytes`: gives up quality first, then every second frame; None where nothing fits."""
+    """WebP of at most `max_bytes`: first reduces quality, then drops every second frame; None if nothing fits."""
     while True:
         for quality in (70, 45, 20):
             buffer = io.BytesIO()
@@ -122,7 +122,7 @@ def _encode(pictures: list[Image.Image], frame_seconds: float, max_bytes: int) -
 def _episode_frames(
     env: gymnasium.Env, spec: TaskSpec, act: ActOne, seed: int, wanted: Callable[[int], bool]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Runs one episode; yields (step, uint8 [H, W, 3]) for the wanted steps and for the last state."""
+    """Play one episode; yields (step, uint8 [H, W, 3]) at the wanted steps and for the last state."""
     observation, _ = env.reset(seed=seed)
     if wanted(0):
         yield 0, _render(env)

@@ -1,4 +1,4 @@
-"""results.json: what an evaluation found, kept so that the next one measures only what is new."""
+"""results.json: the results of an evaluation, of which the next one reuses what has not changed."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json
 
 Scores = dict[str, Any]
-"""What one policy got, each [episodes]: "returns", "lengths" (agent steps), and where the task reports it "success" (at
+"""Scores of one policy, each [episodes]: "returns", "lengths" (agent steps), and if the task reports it "success" (at
 the last step) and "success_any" (at any step). Results of earlier versions have neither lengths nor success_any."""
 OPTIONAL = ("success", "success_any", "lengths")
 
 
 def results_path(run: PathLike) -> Path:
-    """Where a run folder keeps the results of its evaluation."""
+    """The path of a run folder's results.json."""
     return Path(run) / "results.json"
 
 
 def read_results(
     run: PathLike, episodes: int, seed: int, simulators: dict[str, dict[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The results of an earlier evaluation with the same episodes and seed; an empty one where there is none.
+    """The results of an earlier evaluation with the same number of episodes and seed; empty if there is none.
 
-    `simulators` (task -> settings) are those that are not the tasks' own; only results from the same ones count.
+    `simulators` (task -> settings) are those that differ from the tasks' own; results with others are dropped.
 
     Raises:
         PWMError: the file is damaged.
@@ -60,7 +60,7 @@ def read_results(
 
 
 def _good(scores: Any, episodes: int) -> bool:
-    """Whether these are scores of that many episodes."""
+    """Whether these are valid scores of that many episodes."""
     if not isinstance(scores, dict):
         return False
     for name in ("returns", *OPTIONAL):
@@ -73,9 +73,9 @@ def _good(scores: Any, episodes: int) -> bool:
 
 
 def task_entry(policies: dict[str, Scores], random: Scores, episode_seeds: Sequence[int]) -> dict[str, Any]:
-    """One task's part of results.json, from the scores of its policies (by seed) and of random actions.
+    """One task's entry in results.json, from the scores of its policies (by seed) and of random actions.
 
-    "policy_mean" and its interval are over all policies and episodes together; success stands beside the returns.
+    "policy_mean" and its interval are over all policies and episodes; success has the same statistics as returns.
     """
     entry: dict[str, Any] = {}
     for name, key in (("returns", "policy"), ("success", "policy_success"), ("success_any", "policy_success_any")):
@@ -93,7 +93,7 @@ def task_entry(policies: dict[str, Scores], random: Scores, episode_seeds: Seque
 def interval(table: np.ndarray) -> tuple[float, float]:
     """95 % bootstrap interval of the mean of `table` [policies, episodes].
 
-    Episodes are drawn anew within each policy: the policies are the strata, and stay as they are.
+    Stratified: episodes are resampled within each policy, and policies are not.
     """
     if len(table) == 1:
         return bootstrap_mean_ci(table[0])

@@ -1,7 +1,7 @@
-"""Intervals and robust averages of scores.
+"""Confidence intervals and robust means of scores.
 
 Definitions follow Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (2021).
-Every interval is a percentile bootstrap: the same seed gives the same interval.
+All intervals are seeded percentile bootstraps.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pwm.runtime.errors import PWMError
 _CHUNK = 4_000_000
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Maps scores [..., runs, tasks] to [...]: one number for each table of runs and tasks."""
+"""Maps scores [..., runs, tasks] to [...], one number per table."""
 
 
 def bootstrap_mean_ci(
     x: ArrayLike, confidence: float = 0.95, samples: int = 10000, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval (low, high) of the mean of the scores `x` [n]; a single score gives (x, x).
+    """Confidence interval (low, high) of the mean of the scores `x` [n]; a single score gives (x, x).
 
     Raises PWMError for no scores, non-finite scores, or a confidence outside (0, 1).
     """
@@ -42,7 +42,7 @@ def bootstrap_mean_ci(
 def iqm(x: ArrayLike, axis: int | tuple[int, ...] | None = None) -> np.ndarray | float:
     """Interquartile mean: the mean without the lowest and the highest quarter of the scores (floor(n / 4) each).
 
-    Over all scores, as a float, with `axis=None`; else over the named axes.
+    Over all scores, as a float, if `axis` is None; else over these axes.
     """
     scores = np.asarray(x, dtype=np.float64)
     if axis is None:
@@ -76,7 +76,7 @@ def aggregate_median(x: np.ndarray) -> np.ndarray:
 
 
 def optimality_gap(x: np.ndarray, target: float = 1.0) -> np.ndarray:
-    """How far scores fall short of `target` on average, what lies above it not counted: [..., runs, tasks] -> [...]."""
+    """Mean shortfall of scores below `target`, 0 for those above it: [..., runs, tasks] -> [...]."""
     return (target - np.minimum(x, target)).mean(axis=(-2, -1))
 
 
@@ -87,10 +87,10 @@ def stratified_bootstrap_ci(
     samples: int = 10000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval (low, high) of `statistic` for scores `x` [runs, tasks].
+    """Confidence interval (low, high) of `statistic` for scores `x` [runs, tasks].
 
-    Runs are drawn with replacement within each task, for every task on its own: the tasks are the strata and stay as
-    they are. `statistic` is called on many resampled tables at once (see `Statistic`).
+    Runs are resampled within each task, independently for every task; tasks are not resampled. `statistic` is called on
+    many resampled tables at once (see `Statistic`).
 
     Raises PWMError for no scores, non-finite scores, a confidence outside (0, 1), or a statistic of the wrong shape.
     """
@@ -110,10 +110,10 @@ def task_bootstrap_ci(
     samples: int = 10000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval (low, high) of `statistic` for scores `x` [runs, tasks] if the tasks had been others of their kind.
+    """Confidence interval (low, high) of `statistic` for scores `x` [runs, tasks] over the choice of tasks.
 
-    Tasks are drawn with replacement, and for every task drawn, runs with replacement within it (rliable's
-    `task_bootstrap=True`). With one run per task this is the interval that the paper's Figure 6 plots.
+    Tasks are resampled, and for every drawn task, runs within it (rliable's `task_bootstrap=True`). With one run per
+    task this is the interval in the paper's Figure 6.
 
     Raises PWMError as `stratified_bootstrap_ci` does.
     """
@@ -133,11 +133,11 @@ def published_task_ci(
     samples: int = 10000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The interval over tasks as the paper's figures have it for scores `x` [runs, tasks] of several runs.
+    """The interval over tasks as in the paper's figures, for scores `x` [runs, tasks].
 
-    The published notebook hands rliable its table with tasks and runs exchanged: tasks are drawn anew for every run, as
-    if each run had met tasks of its own. Too narrow for several runs; for one it is `task_bootstrap_ci`. Only for
-    statistics that do not tell runs from tasks (`aggregate_iqm`, `aggregate_mean`).
+    The published notebook passes rliable its table with tasks and runs swapped, so tasks are resampled independently
+    for every run. This is too narrow for several runs; for one it equals `task_bootstrap_ci`. Only for statistics that
+    are symmetric in runs and tasks (`aggregate_iqm`, `aggregate_mean`).
 
     Raises PWMError as `stratified_bootstrap_ci` does.
     """
@@ -159,7 +159,7 @@ def _table_ci(
     samples: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Interval of `statistic` over resampled tables; `draw` gives the (runs, tasks) that so many tables are made of."""
+    """Interval of `statistic` over resampled tables; `draw` gives the (runs, tasks) indices of a number of tables."""
     scores = _checked(x, dimensions=2, name="x")
     _check_bootstrap(confidence, samples)
     generator = np.random.default_rng(seed)
@@ -194,7 +194,7 @@ def _check_bootstrap(confidence: float, samples: int) -> None:
 
 
 def _chunks(samples: int, size: int) -> list[int]:
-    """Splits `samples` so that each part holds at most about _CHUNK numbers at `size` numbers a sample."""
+    """Splits `samples` into parts of at most about _CHUNK numbers, at `size` numbers per sample."""
     step = max(1, _CHUNK // size)
     return [min(step, samples - start) for start in range(0, samples, step)]
 

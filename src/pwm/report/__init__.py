@@ -1,1 +1,1 @@
-"""One self-contained HTML page per run, and the same table for the terminal."""
+"""Reports of a run: one self-contained HTML page, and tables for the terminal."""

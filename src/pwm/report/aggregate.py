@@ -1,4 +1,4 @@
-"""The aggregate of results.json, read and checked, and as text: all tasks on one scale."""
+"""Reads and checks the aggregate in results.json, and formats it as text."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class TaskScores:
-    """One task on the common scale."""
+    """One task's scores on the common scale."""
 
     task: str
     scale: str
-    """How the score is made, e.g. "return / 1000"."""
+    """How the score is computed, e.g. "return / 1000"."""
     runs: list[float]
     """One score per policy."""
     mean: float
@@ -31,7 +31,7 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """All tasks together. `statistics` is empty where no task has a score on a common scale."""
+    """Scores aggregated over tasks. `statistics` is empty if no task has a score on a common scale."""
 
     runs: int
     """Policies per task."""
@@ -44,14 +44,14 @@ class Aggregate:
 
     @property
     def intervals(self) -> list[str]:
-        """The intervals that the statistics have, by name."""
+        """Names of the intervals that the statistics have."""
         known = {name for _, intervals in self.statistics.values() for name in intervals}
         return [name for name in (OVER_SEEDS, OVER_TASKS, OVER_TASKS_PUBLISHED) if name in known]
 
 
 def read_aggregate(results: Any, source: str | Path = "results") -> Aggregate | None:
-    """The aggregate of the content of results.json; None where there is none (an older or unfinished evaluation), or
-    where the only task has no scale that others could share.
+    """The aggregate in the content of results.json; None if there is none (an older or unfinished evaluation), or if
+    there is only one task and it has no common scale.
 
     Raises:
         PWMError: a field is missing or of the wrong kind; the message names it.
@@ -94,12 +94,12 @@ def read_aggregate(results: Any, source: str | Path = "results") -> Aggregate | 
 
 
 def title(aggregate: Aggregate) -> str:
-    """What the statistics are of: "30 tasks, three policies each"."""
+    """What the statistics are over: "30 tasks, three policies each"."""
     return f"{count(len(aggregate.scores), 'task')}, {count(aggregate.runs, 'policy', 'policies')} each"
 
 
 def aggregate_rows(aggregate: Aggregate) -> list[tuple[str, ...]]:
-    """One row per statistic: its name, its value, its intervals in the order of `aggregate.intervals`."""
+    """One row per statistic: name, value, and intervals in the order of `aggregate.intervals`."""
     rows = []
     for name, (value, intervals) in aggregate.statistics.items():
         cells = [interval_text(intervals[key]) if key in intervals else ABSENT for key in aggregate.intervals]
@@ -108,7 +108,7 @@ def aggregate_rows(aggregate: Aggregate) -> list[tuple[str, ...]]:
 
 
 def aggregate_text(results: dict[str, Any]) -> str:
-    """The aggregate for the terminal; empty where results.json has none.
+    """The aggregate as text for the terminal; empty if results.json has none.
 
     Raises:
         PWMError: a field is missing or of the wrong kind; the message names it.
@@ -133,7 +133,7 @@ def score_text(value: float) -> str:
 
 
 def interval_text(interval: Interval | None) -> str:
-    """An interval of scores, or that it is undefined."""
+    """An interval of scores, or "undefined"."""
     return UNDEFINED if interval is None else f"{score_text(interval[0])} to {score_text(interval[1])}"
 
 

@@ -1,4 +1,4 @@
-"""The report's figures (learning curves per task, losses of the world model, films) and the frames they stand in."""
+"""The report's figures: learning curves per task, losses of the world model, films."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pwm.report.words import number
 
 FILM_TYPES = {".webp": "image/webp", ".gif": "image/gif", ".png": "image/png"}
 STRIP_RATIO = 2.2
-"""A picture this much wider than high is a strip of frames and gets a row of its own."""
+"""A picture this much wider than high is a strip of frames and gets its own row."""
 LOSSES = {
     "latent_loss": ("Latent consistency", "squared distance of the rolled-out latent from the encoded one"),
     "reward_loss": ("Reward", "cross-entropy of the two-hot reward, in nats"),
@@ -26,7 +26,7 @@ LOSSES = {
 
 
 def series(lines: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    """(steps, values) of one metric where it was logged as a number, by rising step."""
+    """(steps, values) of one metric, sorted by step, without entries that are not numbers."""
     pairs = sorted(
         (line["step"], line[key]) for line in lines if is_number(line.get("step")) and is_number(line.get(key))
     )
@@ -48,9 +48,9 @@ def note(text: str) -> str:
 
 
 def learning_figures(record: RunRecord, phase: str, key: str, name: str) -> tuple[list[str], bool]:
-    """(one panel per task, whether any task has several seeds): the value `key` of a phase's metrics against steps.
+    """Plot the metric `key` of a phase against steps; returns (one panel per task, whether any has several seeds).
 
-    `name` is what the alternative text calls it.
+    `name` is the metric's name in the alternative text.
     """
     by_task: dict[str, dict[Any, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for line in record.lines(phase):
@@ -69,14 +69,14 @@ def learning_figures(record: RunRecord, phase: str, key: str, name: str) -> tupl
 
 
 def mean_curve(curves: list[tuple[list[float], list[float]]]) -> tuple[list[float], list[float]]:
-    """The mean of several curves at the steps that all of them have (of the first alone, where they share none)."""
+    """The mean of several curves at the steps that they share (the first curve if they share none)."""
     tables = [dict(zip(*curve)) for curve in curves]
     steps = sorted(set.intersection(*map(set, tables)))
     return (steps, [float(np.mean([table[step] for table in tables])) for step in steps]) if steps else curves[0]
 
 
 def model_figures(record: RunRecord) -> tuple[list[str], bool]:
-    """(one panel per loss, whether any was measured on held-out episodes)."""
+    """(one panel per loss, whether any was also measured on held-out episodes)."""
     lines = record.lines("world_model")
     panels, any_held_out = [], False
     for key, (title, meaning) in LOSSES.items():
@@ -96,7 +96,7 @@ def model_figures(record: RunRecord) -> tuple[list[str], bool]:
 
 
 def film_figures(record: RunRecord) -> tuple[list[str], list[str]]:
-    """(one figure per film, plain notes why films are missing). Nothing at all before the evaluation."""
+    """(one figure per film, reasons for missing films as plain text). Both are empty before the evaluation."""
     folder = record.path / "films"
     rows = {row.task: row for row in record.rows}
     figures, without = [], defaultdict(list)
@@ -113,7 +113,7 @@ def film_figures(record: RunRecord) -> tuple[list[str], list[str]]:
 
 
 def film_figure(task: str, film: Path, row: Any) -> str | None:
-    """The film inlined as base64; None where the file is no readable picture."""
+    """The film inlined as base64; None if the file is not a readable picture."""
     from PIL import Image, UnidentifiedImageError
 
     data = film.read_bytes()

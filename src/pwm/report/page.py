@@ -1,4 +1,4 @@
-"""`write_report`: a run folder in, one self-contained HTML page out (no scripts, nothing fetched)."""
+"""`write_report`: turns a run folder into one self-contained HTML page, without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ STAGES = {
 
 
 def write_report(run: Path) -> Path:
-    """Write RUN/report.html from whatever the run folder holds; parts not reached yet are named as such.
+    """Write RUN/report.html from what the run folder holds; steps that have not been run are marked as such.
 
     Raises:
         PWMError: not a run folder, or one of its files is damaged.
@@ -101,7 +101,7 @@ def unfinished(title: str, text: str) -> str:
 
 
 def tiles(record: RunRecord, aggregate: Aggregate | None) -> str:
-    """The run's verdict in a few large figures."""
+    """The main results as a few large numbers."""
     if not record.rows:
         return ""
     above, known = tally(row.beats_data for row in record.rows)
@@ -173,7 +173,7 @@ def mark(answer: bool | None) -> str:
     return f'<span class="{kind}"><span aria-hidden="true">{sign}</span><span class="hidden">{kind}</span></span>'
 
 
-# Shapes of the drawings in the table, around x: each differs in form, not in colour alone.
+# Markers in the table's drawings, at x: they differ in shape, not only in colour.
 SHAPES = {
     "random": '<circle class="random" cx="{x:.1f}" cy="13" r="3.4"/>',
     "data": '<line class="data" x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="20"/>',
@@ -183,7 +183,7 @@ SHAPES = {
 
 
 def range_drawing(row: TaskResult) -> str:
-    """Random, data, best ten and policy with its interval on one line, which holds zero."""
+    """Random, data, best ten and policy with its interval on one axis, which includes zero."""
     values = [row.policy, row.data, row.best, row.random, *(row.interval or ())]
     known = [value for value in values if value is not None]
     low, high = min(0.0, *known), max(0.0, *known)
@@ -238,7 +238,7 @@ def learning_section(record: RunRecord) -> str:
 
 
 def training_section(record: RunRecord) -> str:
-    """The learning curves of policies that were trained in the simulator itself; empty where there are none."""
+    """Learning curves of policies that were trained in the simulator; empty if there are none."""
     panels, many = learning_figures(record, "train", "return", "Return in training")
     if not panels:
         return ""
@@ -268,7 +268,7 @@ def model_section(record: RunRecord) -> str:
 
 
 def clock_section(record: RunRecord) -> str:
-    """Where the time went: one bar per part of the run."""
+    """How long each part of the run took, as bars."""
     parts = record.wall_seconds()
     total = parts.pop("total", sum(parts.values()))
     if not parts or total <= 0:
@@ -287,7 +287,7 @@ def clock_section(record: RunRecord) -> str:
 
 
 def foot(record: RunRecord) -> str:
-    """How to get the same again: command, seed, versions, machine, date."""
+    """How to reproduce the run: command, seed, versions, machine, date."""
     run, data = record.run, record.run.get("data") or {}
     command = run.get("command")
     command = " ".join(map(str, command)) if isinstance(command, list) else command

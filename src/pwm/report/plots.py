@@ -1,4 +1,4 @@
-"""Line plots as inline SVG: drawn by matplotlib, in the page's CSS colours, so they follow light and dark."""
+"""Line plots as inline SVG, drawn by matplotlib in the page's CSS colours, which follow light and dark mode."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 MOST_POINTS = 240
-"""Longer curves are averaged down to this many points: a plot is two hundred pixels wide."""
-# Colours that matplotlib writes and the page replaces; each is unlikely to be drawn by accident.
+"""Longer curves are averaged down to this many points, since a plot is two hundred pixels wide."""
+# Placeholder colours that are replaced in matplotlib's output; unlikely to occur otherwise.
 INKS = {
     "#010203": "var(--ink-soft)",
     "#020304": "var(--line)",
@@ -23,7 +23,7 @@ INK, GRID, FIRST, SECOND = INKS
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a plot: steps and values [points], its colour, and whether it is drawn heavily, lightly or dashed."""
+    """One line of a plot: steps and values [points], its colour, and whether it is heavy, light or dashed."""
 
     steps: Sequence[float]
     values: Sequence[float]
@@ -33,7 +33,7 @@ class Curve:
 
 
 def thin(steps: np.ndarray, values: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Means over at most `most` groups of neighbours; first and last steps stay, so that the axis keeps its ends."""
+    """Means over at most `most` groups of neighbours; the first and last steps are kept."""
     if len(steps) <= most:
         return steps, values
     groups = np.array_split(np.arange(len(steps)), most)
@@ -54,12 +54,12 @@ def line_plot(
     """An `<svg>` of `curves` against updates.
 
     Args:
-        name: prefix that keeps the ids of this drawing apart from those of others on the page.
-        alt: text read out instead of the drawing.
+        name: prefix that makes the ids of this plot unique on the page.
+        alt: alternative text.
         log: logarithmic value axis; values that are not positive are left out.
-        size: width and height in inches (matplotlib's; the page scales it).
+        size: width and height in inches for matplotlib; the page scales the plot.
         whole: steps are whole numbers (updates), shown like 20k.
-        limits: ends of the value axis; none follows the curves.
+        limits: of the value axis; None: from the curves.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -102,7 +102,7 @@ def line_plot(
 
 
 def inline(svg: str, name: str, alt: str) -> str:
-    """matplotlib's SVG made fit to stand inside HTML: no header, own ids, page colours, page font, alternative text."""
+    """matplotlib's SVG adapted to inline HTML: no header, unique ids, page colours, page font, alternative text."""
     from html import escape
 
     svg = svg[svg.index("<svg") :]

@@ -1,4 +1,4 @@
-"""What a run folder tells: its files read, checked and put into the shape that the page and the table need."""
+"""Reads and checks the files of a run folder for the page and the table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEAR_BEST = 0.9
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One row of the results: mean returns per episode of one task, and its success."""
+    """One row of the results table: mean returns per episode of one task, and its success."""
 
     task: str
     policy: float
@@ -35,29 +35,29 @@ class TaskResult:
     episodes: int | None
     film_note: str | None = None
     success: float | None = None
-    """Fraction of the episodes with success at their last step; None where the task does not report it."""
+    """Fraction of the episodes with success at their last step; None if the task does not report it."""
     success_any: float | None = None
     """The same, at any step."""
 
     @property
     def ratio(self) -> float | None:
-        """Policy mean over the data's best ten; None where that is unknown or not positive."""
+        """Policy mean divided by that of the data's best ten; None if that is unknown or not positive."""
         return self.policy / self.best if self.best is not None and self.best > 0 else None
 
     @property
     def beats_data(self) -> bool | None:
-        """Whether the policy's mean is above the data's; None where that is unknown."""
+        """Whether the policy's mean is above the data's; None if that is unknown."""
         return None if self.data is None else self.policy > self.data
 
     @property
     def near_best(self) -> bool | None:
-        """Whether the policy reaches 90 % of the data's best ten; where that is negative, it may be 10 % worse."""
+        """Whether the policy reaches 90 % of the data's best ten (110 % if that is negative)."""
         return None if self.best is None else self.policy >= self.best - (1 - NEAR_BEST) * abs(self.best)
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run folder, read. Whatever the run has not reached yet is empty."""
+    """The content of a run folder. Parts that do not exist yet are empty."""
 
     path: Path
     run: dict[str, Any] = field(default_factory=dict)
@@ -65,25 +65,25 @@ class RunRecord:
     results: dict[str, Any] | None = None
     rows: list[TaskResult] = field(default_factory=list)
     parameters: int | None = None
-    """Numbers in the world model's weights."""
+    """Number of parameters of the world model."""
 
     @property
     def tasks(self) -> list[str]:
-        """Task ids in the run's own order, then any that only the results name."""
+        """Task ids in the run's order, followed by those that only the results have."""
         listed = [task["id"] for task in self.run.get("tasks") or [] if isinstance(task, dict) and "id" in task]
         return list(dict.fromkeys([*listed, *(row.task for row in self.rows)]))
 
     @property
     def trained_in_simulator(self) -> bool:
-        """Whether its policies are a baseline's: trained in the simulator, without data and world model."""
+        """Whether its policies are baselines, trained in the simulator without data and world model."""
         return isinstance((self.run.get("config") or {}).get("train"), dict)
 
     def lines(self, phase: str) -> list[dict[str, Any]]:
-        """The metrics of one phase, in the order written."""
+        """The metrics of one phase, in the order of writing."""
         return [line for line in self.metrics if line.get("phase") == phase]
 
     def updates(self, phase: str) -> int | None:
-        """The last step that a phase wrote; None where it wrote none."""
+        """The last step that a phase logged, or None."""
         return max((int(line["step"]) for line in self.lines(phase) if is_number(line.get("step"))), default=None)
 
     def setting(self, name: str) -> Any:
@@ -92,16 +92,16 @@ class RunRecord:
 
     @property
     def imported_from(self) -> str | None:
-        """Name of the checkpoint that the world model came from; None where the run trained its own."""
+        """Name of the checkpoint that the world model was imported from; None if the run trained its own."""
         origin = (self.run.get("config") or {}).get("import")
         return str(origin.get("file", "a checkpoint")) if isinstance(origin, dict) else None
 
     def wall_seconds(self) -> dict[str, float]:
-        """Seconds per part of the run, `total` among them where known."""
+        """Seconds per part of the run, including `total` if known."""
         return {key: float(value) for key, value in ((self.results or {}).get("wall_seconds") or {}).items()}
 
     def data_size(self) -> tuple[int | None, int | None]:
-        """(episodes, transitions) of this run's tasks: from run.json, else from the store's manifest if in reach."""
+        """(episodes, transitions) of this run's tasks, from run.json or else from the store's manifest."""
         data = self.run.get("data") or {}
         if is_number(data.get("episodes")) and is_number(data.get("transitions")):
             return int(data["episodes"]), int(data["transitions"])
@@ -114,7 +114,7 @@ class RunRecord:
 
 
 def is_number(value: Any) -> bool:
-    """A finite int or float; True and False are not numbers here."""
+    """Whether this is a finite int or float, and not a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -128,10 +128,10 @@ def find(tree: Any, name: str) -> Iterator[Any]:
 
 
 def read_run(path: str | Path) -> RunRecord:
-    """Read a run folder: run.json must be there, the rest may be missing.
+    """Read a run folder; only run.json is required.
 
     Raises:
-        PWMError: no such folder, no run.json, or a file that is damaged (named, with the cure).
+        PWMError: the folder or run.json is missing, or a file is damaged.
     """
     from pwm.runtime.metrics import read_metrics
 
@@ -192,7 +192,7 @@ def task_results(results: Any, source: str | Path = "results") -> list[TaskResul
 
 
 def unknown_columns(rows: Iterable[TaskResult]) -> set[str]:
-    """The columns of a table of results that none of these rows can fill: those about data, or about success."""
+    """The columns, about data or success, for which no row has a value."""
     rows, unknown = list(rows), set()
     if all(row.data is None and row.best is None for row in rows):
         unknown |= {"data", "best", "ratio", "beats_data", "near_best"}
@@ -202,9 +202,9 @@ def unknown_columns(rows: Iterable[TaskResult]) -> set[str]:
 
 
 def count_parameters(weights: Path) -> int | None:
-    """Parameters of the world model in a file, from its header alone; None where there is no such file.
+    """Number of parameters of the world model in a file, from its header; None if there is no such file.
 
-    Its buffers, the scales of observations, do not count.
+    Does not count buffers (the scales of observations).
 
     Raises:
         PWMError: the file is damaged.

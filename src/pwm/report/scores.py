@@ -1,4 +1,4 @@
-"""The page's section about all tasks together: aggregates with their intervals, and every task on one scale."""
+"""The page's section on all tasks: aggregate statistics with intervals, and every task on one scale."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUARTERS = {0.0: "axis", 0.25: "quarter", 0.5: "quarter", 0.75: "quarter", 1.0: 
 
 
 def aggregate_section(aggregate: Aggregate | None) -> str:
-    """Empty where there is nothing to show."""
+    """Empty if there is nothing to show."""
     if aggregate is None or not (aggregate.scores or aggregate.notes):
         return ""
     notes = "\n".join(note(re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))) for text in aggregate.notes)
@@ -51,13 +51,13 @@ def table(aggregate: Aggregate) -> str:
 
 
 def meanings(aggregate: Aggregate) -> str:
-    """What each interval is over, in words."""
+    """An explanation of each interval."""
     items = "".join(f"<li><b>{escape(name)}</b>: {MEANINGS[name]}</li>" for name in aggregate.intervals)
     return f'<ul class="meanings">{items}</ul>'
 
 
 def strips(aggregate: Aggregate) -> str:
-    """Every task's scores on one axis from 0 to 1 (further, where a score lies beyond)."""
+    """Every task's scores on one axis from 0 to 1, extended if scores lie beyond."""
     values = [score for entry in aggregate.scores for score in entry.runs]
     low, high = min(0.0, *values), max(1.0, *values)
     rows = "\n".join(strip(entry, low, high) for entry in aggregate.scores)
@@ -86,7 +86,7 @@ def strip(entry: TaskScores, low: float, high: float) -> str:
 
 
 def profile(aggregate: Aggregate) -> str:
-    """Which fraction of the policies scores higher, threshold by threshold."""
+    """The fraction of policies that score above each threshold."""
     thresholds, fraction = aggregate.profile
     half = sum(1 for entry in aggregate.scores for score in entry.runs if score > 0.5)
     whole = sum(len(entry.runs) for entry in aggregate.scores)

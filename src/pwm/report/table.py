@@ -1,4 +1,4 @@
-"""The results, task by task, for the terminal."""
+"""The results per task as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STYLES = {True: "bold cyan", False: "bold yellow", None: "dim"}
 
 
 def columns(rows: Sequence[TaskResult]) -> list[str]:
-    """The columns that these rows can fill, by their names in HEADINGS."""
+    """The columns for which these rows have values, by their names in HEADINGS."""
     unknown = unknown_columns(rows)
     return [name for name in HEADINGS if name not in unknown]
 
@@ -55,7 +55,7 @@ def results_table(results: dict[str, Any]) -> Table:
     )
     rows = task_results(results)
     names = columns(rows)
-    for name in names:  # a long task id folds before any number does
+    for name in names:  # long task ids fold, numbers do not
         justify = "left" if name == "task" else "right"
         table.add_column(HEADINGS[name], justify=justify, overflow="fold", vertical="bottom")
     for row in rows:
@@ -66,7 +66,7 @@ def results_table(results: dict[str, Any]) -> Table:
 
 
 def results_text(results: dict[str, Any]) -> str:
-    """The same table as plain text of aligned columns, for logs and pipes; no trailing spaces.
+    """The same table as plain text in aligned columns, for logs and pipes; no trailing spaces.
 
     Raises:
         PWMError: `results` lacks a field; the message names it.

@@ -1,4 +1,4 @@
-"""Numbers and facts as people write them: returns, durations, counts, and the three sentences that open a report."""
+"""Formats numbers for readers (returns, durations, counts), and writes the report's summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ABSENT = "–"
 
 
 def number(value: float | None, scale: float | None = None) -> str:
-    """A return or a rate, with as many decimals as fit `scale` (the largest number it stands beside)."""
+    """A return or a rate, with decimals appropriate to `scale` (the largest number shown next to it)."""
     if value is None:
         return ABSENT
     size = abs(value if scale is None else scale)
@@ -20,7 +20,7 @@ def number(value: float | None, scale: float | None = None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A fraction as whole per cent."""
+    """A fraction in whole per cent."""
     return ABSENT if value is None else f"{100 * value:.0f} %".replace("-", "−")
 
 
@@ -34,7 +34,7 @@ def interval(row: TaskResult) -> str:
 
 
 def scale(row: TaskResult) -> float:
-    """The largest size among a row's numbers, so that all of them get the same decimals."""
+    """The largest magnitude in a row, so that all its numbers get the same decimals."""
     values = [row.policy, row.data, row.best, row.random, *(row.interval or ())]
     return max(abs(value) for value in values if value is not None)
 
@@ -53,7 +53,7 @@ def duration(seconds: float) -> str:
 
 
 def small(value: int) -> str:
-    """A count in words up to twelve, in digits beyond."""
+    """A count in words up to twelve, and in digits beyond."""
     return SMALL[value] if 0 <= value < len(SMALL) else f"{value:,}"
 
 
@@ -68,13 +68,13 @@ def parameters(value: int) -> str:
 
 
 def tally(answers: Iterable[bool | None]) -> tuple[int, int]:
-    """(how many are true, how many are known)."""
+    """(number of true answers, number of known answers)."""
     known = [answer for answer in answers if answer is not None]
     return sum(known), len(known)
 
 
 def summary(record: RunRecord) -> list[str]:
-    """What was done, in at most three sentences; a part that the run has not reached says so."""
+    """What was done, in at most three sentences, including which steps have not been run."""
     if record.trained_in_simulator:
         return [training_sentence(record), evaluation_sentence(record)]
     return [pretraining_sentence(record), learning_sentence(record), evaluation_sentence(record)]
@@ -125,7 +125,7 @@ def training_sentence(record: RunRecord) -> str:
 
 
 def count_policies(record: RunRecord) -> int:
-    """The policies that a run has measured, or else learned, or trained; one per task and seed."""
+    """Number of policies that a run has evaluated, or else learned or trained; one per task and seed."""
     phases = record.lines("policy") + record.lines("train")
     logged = {(line.get("task"), line.get("seed")) for line in phases if line.get("task")}
     measured = [entry.get("policies") for entry in ((record.results or {}).get("tasks") or {}).values()]
@@ -133,7 +133,7 @@ def count_policies(record: RunRecord) -> int:
 
 
 def policy_setting(record: RunRecord, name: str) -> int | None:
-    """An integer of the policies' settings; pre-training has fields of the same names, so the section must match."""
+    """An integer setting of policy learning (pre-training has fields of the same names)."""
     section = next(find(record.run.get("config"), "policy"), None)
     value = section.get(name) if isinstance(section, dict) else None
     return value if isinstance(value, int) else None
@@ -170,7 +170,7 @@ def share(part: int, whole: int) -> str:
 
 
 def expectations(record: RunRecord) -> list[str]:
-    """What the run's steps took beside what was expected of them, for those that were estimated and are done."""
+    """Actual and estimated time of each finished step that has an estimate."""
     estimates = record.run.get("estimates")
     found = []
     for step, entry in (estimates if isinstance(estimates, dict) else {}).items():

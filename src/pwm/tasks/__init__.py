@@ -1,1 +1,1 @@
-"""What a task is, which tasks there are, and the simulators behind them."""
+"""Task descriptions, the task registry, and the simulators."""

@@ -1,4 +1,4 @@
-"""The 19 tasks of MT30 that the DeepMind Control Suite has in stock, as Gymnasium environments.
+"""The 19 tasks of MT30 that are in the DeepMind Control Suite, as Gymnasium environments.
 
 The suite itself is imported only when an environment is made.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ACTION_REPEAT = 2
 EPISODE_LENGTH = 500  # agent steps: the suite's 1000 control steps at action repeat 2
-RETURN_RANGE = (0.0, 1000.0)  # each of 1000 control steps brings a reward in [0, 1]
+RETURN_RANGE = (0.0, 1000.0)  # 1000 control steps with rewards in [0, 1]
 
 # The multi-task id, the suite's domain and task, and the sizes, in the order of MT30.
 _STOCK = (
@@ -52,11 +52,11 @@ _STOCK = (
 class DMControlEnv(gymnasium.Env):
     """A `dm_control.rl.control.Environment` as a Gymnasium environment.
 
-    Observation: the suite's observation dict, flattened and joined in its own order, float32 [observation_dim].
-    Action: [action_dim] in [-1, 1] (values outside count as the bound), held for `action_repeat` control steps whose
-    rewards are summed. Episodes never terminate; they truncate after `episode_length` agent steps.
-    `reset(seed=s)` starts the very episode that the suite starts first with `task_kwargs={"random": s}`; the seed is a
-    whole number in [0, 2^32). Without a seed the task's random numbers go on from where they are.
+    Observation: the suite's observation dict, flattened and concatenated in its order, float32 [observation_dim].
+    Action: [action_dim], clipped to [-1, 1] and held for `action_repeat` control steps whose rewards are summed.
+    Episodes never terminate; they are truncated after `episode_length` agent steps. `reset(seed=s)` starts the same
+    episode as the suite's first with `task_kwargs={"random": s}`; s is a whole number in [0, 2^32). Without a seed the
+    task's random state continues.
 
     The wrapped environment must not end episodes by itself (`time_limit=inf`) and must have actions in [-1, 1].
     `render_size` is (height, width) in pixels; `camera` is the index of the model's camera.
@@ -123,7 +123,7 @@ class DMControlEnv(gymnasium.Env):
         return _flatten(time_step.observation), reward, False, self._step >= self._episode_length, {}
 
     def render(self) -> np.ndarray | None:
-        """The present state as uint8 [H, W, 3], None without a render mode. Raises PWMError where OpenGL fails."""
+        """The current state as uint8 [H, W, 3], None without a render mode. Raises PWMError if OpenGL fails."""
         if self.render_mode is None:
             return None
         physics = self._environment.physics
@@ -147,9 +147,9 @@ def make_dm_control(
     render_mode: str | None = None,
     render_size: tuple[int, int] = (240, 320),
 ) -> DMControlEnv:
-    """Any task of the suite by its own names, e.g. `make_dm_control("cartpole", "swingup")`.
+    """Any task of the suite, e.g. `make_dm_control("cartpole", "swingup")`.
 
-    Raises PWMError where dm_control cannot be imported or does not know the task.
+    Raises PWMError if dm_control cannot be imported or has no such task.
     """
     suite = import_suite()
     try:
@@ -161,13 +161,13 @@ def make_dm_control(
 
 
 def import_suite() -> ModuleType:
-    """`dm_control.suite`, imported without its talk. Works without OpenGL. Raises PWMError where the import fails."""
+    """Import `dm_control.suite` without its log messages. Works without OpenGL. Raises PWMError if the import fails."""
     try:
         from absl import logging as absl_logging
 
         logger = absl_logging.get_absl_logger()
         level = logger.level
-        # While it looks for OpenGL the import logs at INFO, and GLFW warns on machines without a display.
+        # It logs its search for OpenGL at INFO, and GLFW warns on machines without a display.
         logger.setLevel(logging.WARNING)
         try:
             with warnings.catch_warnings():
@@ -175,7 +175,7 @@ def import_suite() -> ModuleType:
                 from dm_control import suite
         finally:
             logger.setLevel(level)
-    except Exception as error:  # OpenGL bindings fail in many ways when MUJOCO_GL names a backend that is not there
+    except Exception as error:  # OpenGL bindings fail in many ways if MUJOCO_GL names a missing backend
         raise PWMError(
             f"dm_control could not be imported ({type(error).__name__}: {error}); "
             "install it with 'pip install dm_control', and if MUJOCO_GL is set, unset it"

@@ -23,14 +23,14 @@ def task_from_gymnasium(
     return_range: tuple[float, float] | None = None,
     **make_kwargs: Any,
 ) -> TaskSpec:
-    """A task from an id that `gymnasium.make` knows, e.g. `task_from_gymnasium("Pendulum-v1", action_repeat=2)`.
+    """A task from a Gymnasium id, e.g. `task_from_gymnasium("Pendulum-v1", action_repeat=2)`.
 
     task_id         defaults to the Gymnasium id, with '-' for '/' and ':'
     episode_length  agent steps; defaults to the environment's own limit divided by the action repeat
-    return_range    the returns that count as 0 and as 1 where tasks are compared (see `TaskSpec`)
-    make_kwargs     passed on to `gymnasium.make`
+    return_range    the returns that are normalised to 0 and 1 (see `TaskSpec`)
+    make_kwargs     passed to `gymnasium.make`
 
-    Raises PWMError where the environment cannot be made, has no limit, or has spaces that do not fit.
+    Raises PWMError if the environment cannot be made, has no time limit, or has unsupported spaces.
     """
     try:
         limit = gymnasium.spec(gymnasium_id).max_episode_steps
@@ -56,13 +56,13 @@ def task_from_factory(
     score: Literal["return", "success"] = "return",
     return_range: tuple[float, float] | None = None,
 ) -> TaskSpec:
-    """A task from a function that builds a Gymnasium environment (one is built here, to read its sizes).
+    """A task from a function that builds a Gymnasium environment (it is called once here, to read the sizes).
 
-    `make()` is called without arguments for stepping and as `make(render_mode="rgb_array")` for films. Observations of
-    any kind that Gymnasium can flatten are flattened to float32; bounded Box actions of any range and shape are mapped
-    to [-1, 1] and flattened. `reset(seed=s)` of the environment must make the episode a function of s.
+    `make()` is called without arguments for stepping and as `make(render_mode="rgb_array")` for films. Observations are
+    flattened to float32 by Gymnasium; bounded Box actions of any range and shape are flattened and mapped to [-1, 1].
+    After the environment's `reset(seed=s)`, the episode must be a function of s and the actions.
 
-    Raises PWMError where the environment cannot be made or its spaces do not fit.
+    Raises PWMError if the environment cannot be made or its spaces are not supported.
     """
     build = partial(_make_adapted, make, episode_length, action_repeat, score)
     try:
@@ -79,11 +79,10 @@ def task_from_factory(
 
 
 class GymnasiumTaskEnv(gymnasium.Env):
-    """A Gymnasium environment in the form that `TaskSpec.make` promises (flat float32, actions in [-1, 1], repeat).
+    """Adapts a Gymnasium environment to `TaskSpec.make` (flat float32, actions in [-1, 1], action repeat).
 
-    A true termination of the environment ends the action repeat and the episode; so does its own truncation. `info` is
-    that of the last native step; with the score "success" it must have a "success". Raises PWMError where the spaces do
-    not fit.
+    A termination or truncation by the environment ends the action repeat and the episode. `info` is that of the last
+    native step; with the score "success" it must contain "success". Raises PWMError for unsupported spaces.
     """
 
     def __init__(self, env: gymnasium.Env, episode_length: int, action_repeat: int = 1, score: str = "return") -> None:
@@ -126,8 +125,8 @@ class GymnasiumTaskEnv(gymnasium.Env):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One agent step.
 
-        Raises PWMError for a wrong shape, a non-finite action, a step outside an episode, and for an environment that
-        gives a reward or an observation that is not finite, or reports no success where that is the score.
+        Raises PWMError for an action of the wrong shape or not finite, a step outside an episode, a reward or an
+        observation that is not finite, or a missing "success" if that is the score.
         """
         if not self._running:
             raise PWMError("step() outside an episode: call reset() first")

@@ -24,9 +24,9 @@ from pwm.tasks.spec import TaskSpec
 
 ACTION_REPEAT = 2
 EPISODE_LENGTH = 100  # agent steps
-OBSERVATION_DIM = 39  # 18 of this control step, the same 18 of the one before, 3 of the goal
+OBSERVATION_DIM = 39  # 18 of this control step, 18 of the previous one, 3 of the goal
 ACTION_DIM = 4  # a shift of the hand along x, y, z, and the gripper's effort
-CAMERA = "corner4"  # close to the table; the model has it upside down
+CAMERA = "corner4"  # close to the table, and upside down in the model
 
 # Meta-World's names without their "-v3", in the order of MT80.
 _NAMES = (
@@ -44,13 +44,13 @@ _NAMES = (
 
 
 class MetaWorldEnv(gymnasium.Env):
-    """One Meta-World task, control step by control step: object and goal are drawn anew at every reset.
+    """One Meta-World task without action repeat; object and goal are sampled at every reset.
 
-    Observation: float64 [39] with the goal in it. Action: [4] in [-1, 1]. Reward: 0 to 10 per control step.
-    `reset(seed=s)` makes the episode a function of s, a whole number of at least 0; without a seed the random numbers
-    go on from where they are. A reset ends with one control step without action, after the observation it returns.
+    Observation: float64 [39], including the goal. Action: [4] in [-1, 1]. Reward: 0 to 10 per control step.
+    After `reset(seed=s)`, s >= 0, the episode is a function of s and the actions; without a seed the random state
+    continues. A reset takes one control step with a zero action and returns the observation before it.
 
-    `name` is Meta-World's own without "-v3"; `render_size` is (height, width) in pixels.
+    `name` is Meta-World's without "-v3"; `render_size` is (height, width) in pixels.
     """
 
     def __init__(self, name: str, render_mode: str | None = None, render_size: tuple[int, int] = (240, 320)) -> None:
@@ -60,7 +60,7 @@ class MetaWorldEnv(gymnasium.Env):
         if f"{name}-v3-goal-observable" not in kinds:
             raise PWMError(f"Meta-World has no task {name}-v3")
         _fit_to_mujoco()
-        # With a seed the constructor leaves NumPy's global generator as it was. It also freezes object and goal.
+        # With a seed, the constructor does not touch NumPy's global generator. It also freezes object and goal.
         self._environment = kinds[f"{name}-v3-goal-observable"](seed=0)
         self._environment._freeze_rand_vec = False
         self._environment.seeded_rand_vec = True
@@ -90,7 +90,7 @@ class MetaWorldEnv(gymnasium.Env):
         return observation, float(reward), bool(terminated), bool(truncated), info
 
     def render(self) -> np.ndarray | None:
-        """The present state as uint8 [H, W, 3], None without a render mode. Raises PWMError where OpenGL fails."""
+        """The current state as uint8 [H, W, 3], None without a render mode. Raises PWMError if OpenGL fails."""
         if self.render_mode is None:
             return None
         model, data = self._environment.model, self._environment.data
@@ -109,18 +109,18 @@ class MetaWorldEnv(gymnasium.Env):
 def make_metaworld(
     name: str, render_mode: str | None = None, render_size: tuple[int, int] = (240, 320)
 ) -> GymnasiumTaskEnv:
-    """A Meta-World task by its own name without "-v3", e.g. `make_metaworld("door-open")`, in agent steps.
+    """A Meta-World task by its name without "-v3", e.g. `make_metaworld("door-open")`, with action repeat.
 
-    Raises PWMError where metaworld cannot be imported or does not know the task.
+    Raises PWMError if metaworld cannot be imported or has no such task.
     """
     env = MetaWorldEnv(name, render_mode, render_size)
     return GymnasiumTaskEnv(env, EPISODE_LENGTH, ACTION_REPEAT, "success")
 
 
 def scripted_policy(task_id: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The policy that Meta-World's authors wrote by hand for a task: observation [39] -> action float32 [4] in [-1, 1].
+    """Meta-World's scripted policy for a task: observation [39] -> action float32 [4] in [-1, 1].
 
-    It keeps no memory, so one may serve many episodes. Raises PWMError where `task_id` is no Meta-World task.
+    It is stateless, so one may act in many episodes. Raises PWMError if `task_id` is not a Meta-World task.
     """
     name = task_id.removeprefix("mw-")
     if not task_id.startswith("mw-") or name not in _NAMES:
@@ -137,7 +137,7 @@ def scripted_policy(task_id: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _fit_to_mujoco() -> None:
-    """Metaworld 3.1.1 writes 11 numbers per equality constraint, all that there were up to MuJoCo 3.16."""
+    """Work around metaworld 3.1.1, which writes 11 numbers per equality constraint: all that MuJoCo 3.16 had."""
     import mujoco
 
     if mujoco.mjNEQDATA > 11:
@@ -145,12 +145,12 @@ def _fit_to_mujoco() -> None:
 
 
 def reset_mocap_welds(environment: Any) -> None:
-    """What the method of that name does, with the numbers that MuJoCo has added since left at their defaults."""
+    """As the method of that name, but leaves the numbers that MuJoCo has added since at their defaults."""
     import mujoco
 
     model = environment.model
     for weld in np.flatnonzero(model.eq_type == mujoco.mjtEq.mjEQ_WELD) if model.nmocap else ():
-        # No offset and no turn between the hand and the body that leads it (-1 ... 0 is a quaternion); torque scale 5.
+        # No offset or rotation between the hand and its mocap body (-1 ... 0 is a quaternion); torque scale 5.
         model.eq_data[weld, :11] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0)
 
 
@@ -159,7 +159,7 @@ def _import_metaworld(module: str) -> ModuleType:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
-    except Exception as error:  # OpenGL bindings fail in many ways when MUJOCO_GL names a backend that is not there
+    except Exception as error:  # OpenGL bindings fail in many ways if MUJOCO_GL names a missing backend
         raise PWMError(
             f"metaworld could not be imported ({type(error).__name__}: {error}); "
             "install it with 'pip install metaworld==3.1.1', and if MUJOCO_GL is set, unset it"

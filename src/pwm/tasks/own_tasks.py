@@ -1,7 +1,7 @@
-"""The user's own tasks for the command line: the environment variable PWM_TASKS names the code that registers them.
+"""User-defined tasks on the command line: the environment variable PWM_TASKS names the code that registers them.
 
-Its value is a file ("tasks/mine.py") or a module that can be imported ("mine.tasks"), or several with `os.pathsep`
-between them, like PATH. Each is imported once, at the first look-up of a task, and calls `register_task`.
+Its value is a file ("tasks/mine.py") or an importable module ("mine.tasks"), or several separated by `os.pathsep`, like
+PATH. Each is imported once, when a task is first looked up, and calls `register_task`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ VARIABLE = "PWM_TASKS"
 
 
 def named_modules() -> tuple[str, ...]:
-    """What PWM_TASKS names, in its order."""
+    """The files and modules in PWM_TASKS, in order."""
     return tuple(name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name)
 
 
 def import_tasks(name: str) -> None:
-    """Imports a module, or a file whose name ends in ".py".
+    """Import a module, or a file whose name ends in ".py".
 
-    A file is imported under its own name, with its folder on `sys.path`, so that it finds its neighbours and other
-    processes find it. Raises PWMError where it is not there, its name is taken, or it fails.
+    The folder of a file is added to `sys.path`, so that it can import its neighbours and worker processes can import
+    it. Raises PWMError if it is missing, has the name of another module, or fails.
     """
     path = Path(name).absolute() if name.endswith(".py") else None
     if path is not None:

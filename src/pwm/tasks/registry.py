@@ -1,8 +1,8 @@
 """Tasks by name, and named sets of them.
 
-A family of tasks lives in a file of its own that defines `TASKS` (a sequence of `TaskSpec`) and `TASK_SETS` (set name
--> ids in order); naming the module in `_FAMILIES` is all it takes. Tasks of your own join with `register_task`, called
-in your program, or in Python that the environment variable PWM_TASKS names (`own_tasks.py`).
+A family of tasks is a module that defines `TASKS` (a sequence of `TaskSpec`) and `TASK_SETS` (set name -> ids in order)
+and is listed in `_FAMILIES`. Users add tasks by `register_task`, called in their program or in code that the
+environment variable PWM_TASKS names (`own_tasks.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pwm.runtime.errors import PWMError
 from pwm.tasks import own_tasks
 from pwm.tasks.spec import TaskSpec
 
-# Imported at the first look-up; none of them may import its simulator before an environment is made.
+# Imported at the first look-up; none may import its simulator before an environment is made.
 _FAMILIES = ("pwm.tasks.dm_control", "pwm.tasks.mt30_custom", "pwm.tasks.metaworld", "pwm.tasks.locomotion.family")
 
 _tasks: dict[str, TaskSpec] = {}
@@ -24,10 +24,10 @@ _loaded: set[str] = set()
 
 
 def register_task(spec: TaskSpec, replace: bool = False) -> TaskSpec:
-    """Makes `spec` available under its id, and returns it.
+    """Register `spec` under its id, and return it.
 
-    Registering an equal spec again is harmless (the newer `make` counts). Raises PWMError where the id already belongs
-    to a different task and `replace` is False.
+    Registering an equal spec again only replaces its `make`. Raises PWMError if the id belongs to a different task and
+    `replace` is False.
     """
     _load_families()
     _add_task(spec, replace)
@@ -35,13 +35,13 @@ def register_task(spec: TaskSpec, replace: bool = False) -> TaskSpec:
 
 
 def register_task_set(name: str, ids: Iterable[str]) -> None:
-    """Names an ordered set of tasks. Its ids are looked up when the set is used."""
+    """Register an ordered set of tasks. Its ids are looked up when the set is used."""
     _load_families()
     _sets[name] = tuple(ids)
 
 
 def get_task(id: str) -> TaskSpec:
-    """The task of that id. Raises PWMError, with the closest names, where there is none."""
+    """The task with that id. Raises PWMError, suggesting similar ids, if there is none."""
     _load_families()
     if id not in _tasks:
         own = (
@@ -58,7 +58,7 @@ def list_tasks() -> tuple[str, ...]:
 
 
 def task_set(name: str) -> tuple[TaskSpec, ...]:
-    """The tasks of a named set, in its order. Raises PWMError where the set or one of its tasks is unknown."""
+    """The tasks of a named set, in its order. Raises PWMError if the set or one of its tasks is unknown."""
     _load_families()
     if name not in _sets:
         raise PWMError(f"unknown task set '{name}'{_closest(name, _sets)}")
@@ -80,7 +80,7 @@ def _load_families() -> None:
                 _add_task(spec)
             _sets.update(family.TASK_SETS)
     own = [name for name in own_tasks.named_modules() if name not in _loaded]
-    _loaded.update(own)  # before they are imported: they come back here to register their tasks
+    _loaded.update(own)  # before importing them, since registering their tasks calls this function
     try:
         for name in own:
             own_tasks.import_tasks(name)

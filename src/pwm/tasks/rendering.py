@@ -1,7 +1,7 @@
-"""Pictures of a MuJoCo state, on machines with and without a display.
+"""Renders MuJoCo states, on machines with and without a display.
 
-A missing or broken OpenGL can abort or hang a process, so each way of rendering is first tried in a child process. What
-works is then used here directly, whatever the simulator chose when it was imported.
+A missing or broken OpenGL can abort or hang a process, so each backend is first tried in a child process. The one that
+works is then used here, whatever the simulator chose when it was imported.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _CURE = (
 
 @dataclass(frozen=True)
 class Rendering:
-    """Whether MuJoCo can draw on this machine: `backend` ("egl", "osmesa", "glfw", "cgl"), or None and a `reason`."""
+    """The `backend` that works on this machine ("egl", "osmesa", "glfw", "cgl"), or None and a `reason`."""
 
     backend: str | None
     reason: str | None = None
 
 
 def probe_rendering() -> Rendering:
-    """Finds a way to render, in child processes with a time-out; remembered for the life of this process.
+    """Find a working backend, in child processes with a time-out; cached for the life of this process.
 
-    MUJOCO_GL is obeyed where it is set (also where it switches rendering off); otherwise EGL, OSMesa and, with a
-    display, GLFW are tried in this order. Never raises and changes no environment variable.
+    MUJOCO_GL is respected if it is set (even if it disables rendering); otherwise EGL, OSMesa and, with a display, GLFW
+    are tried in this order. Never raises and changes no environment variable.
     """
     return _probe(os.environ.get("MUJOCO_GL", "").strip().lower())
 
@@ -56,7 +56,7 @@ def probe_rendering() -> Rendering:
 class MujocoRenderer:
     """Draws states of one model as uint8 [height, width, 3].
 
-    Raises PWMError, with the cure, where OpenGL does not work.
+    Raises PWMError if OpenGL does not work.
     """
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
@@ -83,13 +83,13 @@ class MujocoRenderer:
         self._options = mujoco.MjvOption()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        # Freed also where nobody calls close(): bindings complain about contexts left over at exit.
+        # Freed even without a call of close(): bindings complain about contexts left over at exit.
         self._free = weakref.finalize(self, _free, self._gl, self._context)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._pixels = np.empty((height, width, 3), dtype=np.uint8)
 
     def render(self, data: mujoco.MjData, camera: int = 0) -> np.ndarray:
-        """The state `data` seen by the model's camera of that index (the free camera where it has none)."""
+        """The state `data` seen by the model's camera with that index (the free camera if it has none)."""
         mujoco = self._mujoco
         view = mujoco.MjvCamera()
         if camera < self._model.ncam:
@@ -101,7 +101,7 @@ class MujocoRenderer:
         mujoco.mjv_updateScene(self._model, data, self._options, None, view, everything, self._scene)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
-        return self._pixels[::-1].copy()  # OpenGL counts rows from the bottom
+        return self._pixels[::-1].copy()  # OpenGL's rows start at the bottom
 
     def close(self) -> None:
         """Frees the OpenGL context; harmless when called again."""
@@ -110,10 +110,10 @@ class MujocoRenderer:
 
 @functools.cache
 def _load_triton_first() -> None:
-    """Loads the library of Triton where it is installed, and nothing of its Python.
+    """Load Triton's shared library if it is installed, without importing its Python.
 
-    PyTorch loads it with its first optimiser. It brings an LLVM, as Mesa's software renderer does, and the process dies
-    of a segmentation fault where the renderer's was first.
+    PyTorch loads it with the first optimiser. Both Triton and Mesa's software renderer bring an LLVM, and the process
+    crashes with a segmentation fault if the renderer's is loaded first.
     """
     spec = importlib.util.find_spec("triton")
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -154,7 +154,7 @@ def _candidates() -> tuple[str, ...]:
 
 
 def _try_in_child(backend: str) -> str | None:
-    """Draws one small picture in a child process; None where that works, else why not (one line)."""
+    """Render a small picture in a child process; returns None if that works, else the reason in one line."""
     if backend not in ("egl", "osmesa", "glfw", "cgl"):
         return "not a backend that MuJoCo knows"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -187,7 +187,7 @@ def _draw_test_picture(backend: str) -> None:
     model = mujoco.MjModel.from_xml_string(xml)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    renderer = MujocoRenderer.__new__(MujocoRenderer)  # without the probe, of which this is the inside
+    renderer = MujocoRenderer.__new__(MujocoRenderer)  # not __init__, which would probe again
     renderer._build(backend, model, 32, 32)
     picture = renderer.render(data)
     renderer.close()

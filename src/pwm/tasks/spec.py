@@ -1,4 +1,4 @@
-"""What the library needs to know about a task, and how to build its environment."""
+"""The description of a task: its sizes, its score, and how to build its environment."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One task: a name, its sizes, and a recipe for its environment.
+    """One task: its name, its sizes, and how to build its environment.
 
     id              name, also a folder name: letters, digits, '.', '_', '-'
     observation_dim length of the flat observation
-    action_dim      number of actions, each in [-1, 1]
+    action_dim      length of the action, whose entries are in [-1, 1]
     episode_length  agent steps (one agent step = `action_repeat` native steps)
     action_repeat   native steps each action is held for; their rewards are summed
     score           what is reported: the episode's "return", or "success" (`info["success"]` of its last step)
     make            `make(render_mode=None)` builds a `gymnasium.Env` with float32 Box observations [observation_dim]
-                    and Box(-1, 1) actions [action_dim]. `reset(seed=s)` makes the episode a function of s alone;
-                    `step` repeats the action, sums the reward and truncates at `episode_length`;
-                    `render()` gives uint8 [H, W, 3] where made with `render_mode="rgb_array"`.
-                    Left out of comparison and of `as_dict()`.
-                    An attribute `packages` of it names what the simulator comes from, for the record of versions.
-    return_range    (low, high): the returns that count as 0 and as 1 where tasks are compared; none where there is no
-                    such scale. A task whose score is success needs none.
+                    and Box(-1, 1) actions [action_dim]. After `reset(seed=s)` the episode is a function of s and the
+                    actions; `step` repeats the action, sums the reward and truncates at `episode_length`;
+                    `render()` gives uint8 [H, W, 3] with `render_mode="rgb_array"`. Ignored by `==` and `as_dict()`.
+                    Its attribute `packages`, if any, names the simulator's packages, to record their versions.
+    return_range    (low, high): the returns that are normalised to 0 and 1 when tasks are compared, or None.
+                    Not needed if the score is success.
 
-    Raises PWMError where a field is out of range.
+    Raises PWMError if a field is out of range.
     """
 
     id: str
@@ -68,11 +67,11 @@ class TaskSpec:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Packages that the task's simulator comes from, beside those that this library always needs."""
+        """Packages of the task's simulator, beyond the library's own dependencies."""
         return tuple(getattr(self.make, "packages", ()))
 
     def as_dict(self) -> dict[str, Any]:
-        """What describes the task, ready for JSON: all fields but `make`, and `return_range` where there is one."""
+        """The fields as JSON-serialisable values: all but `make`, and `return_range` if there is one."""
         facts: dict[str, Any] = {
             "id": self.id,
             "observation_dim": self.observation_dim,

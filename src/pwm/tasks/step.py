@@ -1,4 +1,4 @@
-"""What one step of a vector environment gives."""
+"""The result of a step of a vector environment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """One step of n environments; rows whose episode ended have already started their next one."""
+    """One step of n environments; environments whose episode ended have already started the next."""
 
     obs: Tensor
-    """Observations [n, o] to act on next: the first of a new episode where one ended, and no gradient enters those."""
+    """Observations [n, o] to act on next. Where an episode ended: the first of the next, which carry no gradient."""
     reward: Tensor
     """[n]; differentiable in a `DifferentiableEnvironment`."""
     terminated: Tensor
-    """bool [n], the episode ended and nothing comes after."""
+    """bool [n], the episode ended in a terminal state: do not bootstrap."""
     truncated: Tensor
-    """bool [n], the episode reached its length; what would come after still has a value. Never with `terminated`."""
+    """bool [n], the episode reached its length: bootstrap from `final_obs`. Never together with `terminated`."""
     final_obs: Tensor
-    """Observations [n, o] before any reset, what a value is bootstrapped from; differentiable as `reward` is."""
+    """Observations [n, o] before any reset, to bootstrap values from; differentiable as `reward` is."""

@@ -1,4 +1,4 @@
-"""Vector environments: the protocol of all of them, and the differentiable ones of the locomotion tasks."""
+"""The protocol of vector environments, and the differentiable ones of the locomotion tasks."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pwm.tasks.step import Step as Step
 
 @runtime_checkable
 class VectorEnvironment(Protocol):
-    """n environments of one task that step together; an episode that ends is followed by the next within the same step.
+    """n environments of one task that step together and reset themselves in the step in which an episode ends.
 
-    Row i's k-th episode is a function of the seed, i, k and the actions in it alone. Simulators differ in what they can
-    save, so the state of an environment cannot be taken out or put back in general: what resumes starts new episodes.
+    Row i's k-th episode is a function of the seed, i, k and the actions in it. Not every simulator can save its state,
+    so there is no general way to do so: after resuming, new episodes start.
     """
 
     num_envs: int
@@ -34,30 +34,30 @@ class VectorEnvironment(Protocol):
     def reset(self, seed: int | Sequence[int] | None = None) -> Tensor:
         """Start the next episode of every row; observations [n, o].
 
-        With a seed, all rows start anew. With one per row, row i starts the episode of a single environment (of
-        `TaskSpec.make`) that is reset with seed[i].
+        With a seed, all rows start over. With one seed per row, row i starts the same episode as a single environment
+        (of `TaskSpec.make`) that is reset with seed[i].
         """
         ...
 
     def step(self, actions: Tensor) -> Step:
-        """One step with actions [n, a]; outside [-1, 1] they count as the bound."""
+        """One step with actions [n, a], which are clipped to [-1, 1]."""
         ...
 
 
 @runtime_checkable
 class DifferentiableEnvironment(VectorEnvironment, Protocol):
-    """Environments that gradients flow through, and whose state can be saved."""
+    """A vector environment that is differentiable and whose state can be saved."""
 
     def detach(self) -> Tensor:
-        """Cut the graph and keep the state; the current observations [n, o]."""
+        """Detach the state from the graph; returns the current observations [n, o]."""
         ...
 
     def get_state(self) -> dict[str, Tensor]:
-        """Everything that continuing to the same bits needs."""
+        """Everything that is needed to continue to the same bits."""
         ...
 
     def set_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what `get_state` took out."""
+        """Restore what `get_state` returned."""
         ...
 
 
@@ -68,10 +68,10 @@ def make_environment(
     config: EnvironmentConfig | None = None,
     device: torch.device | str = "cpu",
 ) -> DifferentiableEnvironment:
-    """Environments of a locomotion task that gradients flow through.
+    """A differentiable vector environment of a locomotion task.
 
     Raises:
-        PWMError: the task is not known or has no differentiable simulator, or the extra packages are missing.
+        PWMError: the task is unknown or not differentiable, or the extra packages are not installed.
     """
     spec = get_task(task) if isinstance(task, str) else task
     if not isinstance(spec.make, LocomotionMaker):
@@ -81,7 +81,7 @@ def make_environment(
 
 
 def in_simulator(spec: TaskSpec, config: EnvironmentConfig) -> TaskSpec:
-    """The task in a simulator of these settings. Raises PWMError where it has no such settings."""
+    """The task with these simulator settings. Raises PWMError if its simulator does not have them."""
     settings = config.given()
     if not settings:
         return spec
@@ -91,5 +91,5 @@ def in_simulator(spec: TaskSpec, config: EnvironmentConfig) -> TaskSpec:
 
 
 def is_differentiable(task: str) -> bool:
-    """Whether `make_environment` can make the task. Raises PWMError for one that is not known."""
+    """Whether `make_environment` can make the task. Raises PWMError if the task is unknown."""
     return isinstance(get_task(task).make, LocomotionMaker)

@@ -31,9 +31,8 @@ def task_names() -> tuple[str, ...]:
 def find_task(name: str, preset: str = "exact") -> tuple[Task, Physics]:
     """A task and its physics. Raises PWMError for an unknown task or preset.
 
-    The presets differ in how often the mass matrix is updated: "exact" at every substep, "paper" as rarely as the
-    paper's authors did. A policy that learned under one of them may do badly under the other, so judge it where it
-    learned.
+    The presets differ in how often the mass matrix is updated: "exact" at every substep, "paper" as in the paper. A
+    policy trained with one may do badly with the other, so evaluate it with the same one.
     """
     if name not in _TASKS:
         raise PWMError(f"unknown locomotion task '{name}'; known are {', '.join(_TASKS)}")

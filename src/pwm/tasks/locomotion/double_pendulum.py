@@ -1,4 +1,4 @@
-"""The double pendulum of the paper's Appendix B: swing up and balance by a motor in the second joint. n = 6, m = 1."""
+"""The double pendulum of the paper's Appendix B: swing up and balance, with a motor in joint 2. n = 6, m = 1."""
 
 from __future__ import annotations
 

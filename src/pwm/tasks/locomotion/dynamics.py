@@ -1,15 +1,15 @@
-"""The launches of one environment step: K substeps of articulated dynamics with ground contact, n robots at once.
+"""The kernel launches of one environment step: K substeps of articulated dynamics with ground contact, for n robots.
 
-Newton's own Featherstone kernels in a sequence of our own, because the stock solver's gradients are wrong:
+Uses Newton's Featherstone kernels in its own sequence, because the stock solver's gradients are wrong:
 
-* `eval_rigid_tau` overwrites the external wrenches that it reads, and its adjoint then replays the overwritten ones. It
-  gets a copy here, and the tape restores the copy before the adjoint.
+* `eval_rigid_tau` overwrites the external wrenches that it reads, and its adjoint then uses the overwritten ones. Here
+  it gets a copy, which the tape restores before the adjoint.
 * The stock solver has one mass matrix for all substeps of a tape. Here every update has its own.
-* The dense products for the mass matrix and the 6 x 6 inertias take most of the stock step. Here the mass matrix comes
-  from the composite rigid body algorithm, and inertias are kept as mass, moment and 3 x 3 inertia (`kernels.py`).
-* Contact and limits have no force that jumps (`kernels.py`, `robot.py`).
+* Dense products for the mass matrix and the 6 x 6 inertias take most of the stock step. Here the mass matrix is
+  computed by the composite rigid body algorithm, with inertias as mass, moment and 3 x 3 inertia (`kernels.py`).
+* Forces of contact and joint limits are continuous (`kernels.py`, `robot.py`).
 
-The velocity of a free joint stays in Newton's internal convention within the substeps.
+Within the substeps, the velocity of a free joint is in Newton's internal convention.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pwm.tasks.locomotion.settings import Physics
 
 @dataclass
 class _Substep:
-    """What one substep computes, each array with its gradient: the adjoint pass reads it all."""
+    """The arrays of one substep, with gradients; the adjoint pass reads all of them."""
 
     body_q: wp.array
     body_com_q: wp.array
@@ -49,7 +49,7 @@ class _Substep:
 
 @dataclass
 class _MassMatrix:
-    """One update: the matrix, its Cholesky factor, and what it is made of."""
+    """One update of the mass matrix: the matrix, its Cholesky factor, and the inertias it is computed from."""
 
     matrix: wp.array
     factor: wp.array
@@ -61,8 +61,8 @@ class Dynamics:
     """Model, buffers and launch sequence.
 
     Inputs `q_in` [n*nq], `qd_in` [n*nv], `control` and outputs `q_out`, `qd_out` are Warp arrays with gradients;
-    `launch` computes the outputs from the inputs. `control` is the force on each degree of freedom [n*nv], or the
-    activation of each unit of a robot with muscles [n*units].
+    `launch` computes the outputs from the inputs. `control` is the force on each degree of freedom [n*nv], or for a
+    robot with muscles the activation of each unit [n*units].
     """
 
     def __init__(self, robot: Robot, worlds: int, physics: Physics, device: str) -> None:
@@ -139,7 +139,7 @@ class Dynamics:
         ]
 
     def launch(self, tape: wp.Tape | None = None) -> None:
-        """Launches the whole step. `tape` is the tape that is recording, if one is."""
+        """Launch the whole step. `tape` is the tape that is recording, if any."""
         for i, substep in enumerate(self.substeps):
             self._kinematics(self.q[i], substep.body_q, substep.body_com_q)
             if i == 0:
@@ -167,7 +167,7 @@ class Dynamics:
         self._run(featherstone.eval_rigid_fk, self.worlds, inputs, [body_q, body_com_q])
 
     def _enter(self, substep: _Substep) -> None:
-        """Velocity and force from the public convention of free joints (of the centre of mass) to the internal one."""
+        """Convert velocity and force of free joints from the public convention (centre of mass) to the internal one."""
         m = self.model
         inputs = [m.joint_type, m.joint_parent, m.joint_child, m.joint_qd_start, m.joint_X_p]
         inputs += [substep.body_q, m.body_com, self.qd_in]
@@ -213,7 +213,7 @@ class Dynamics:
         inputs += [m.joint_damping, m.joint_stiffness, m.joint_rest_q, s.subspace, s.body_com_q, s.origin]
         inputs += [s.bias, s.wrench_used]
         self._run(featherstone.eval_rigid_tau, self.worlds, inputs, [s.wrench_children, s.tau])
-        if tape is not None:  # backwards this comes just before the adjoint of eval_rigid_tau
+        if tape is not None:  # in the backward pass this runs just before the adjoint of eval_rigid_tau
             tape.record_func(lambda: wp.copy(s.wrench_used, s.wrench), [s.wrench_used])
 
     def _solve(self, i: int, substep: _Substep) -> None:
@@ -241,7 +241,7 @@ class Dynamics:
 
 
 def _rows(model: newton.Model, worlds: int) -> tuple[tuple[list[int], ...], np.ndarray]:
-    """Of one world, for `kernels.mass_matrix`: (body, start and end of path per row, all paths), carried mass."""
+    """Inputs of `kernels.mass_matrix` for one world: (body, start and end of path per row, all paths), carried mass."""
     ancestor, parent, child = (a.numpy() for a in (model.joint_ancestor, model.joint_parent, model.joint_child))
     start = model.joint_qd_start.numpy()
     joints = model.joint_count // worlds

@@ -1,7 +1,7 @@
-"""The engine: n robots, one environment step forward or backward, differentiable for PyTorch.
+"""Environment steps of n robots as a differentiable PyTorch function.
 
-Memory hardly grows with the horizon: a step keeps its inputs alone, and its backward pass computes it again. Both
-passes are captured once as a graph and replayed, on a CPU as on a GPU.
+Memory hardly grows with the horizon: a step keeps only its inputs, and its backward pass recomputes it. Both passes are
+captured once as a graph and replayed, on CPU and GPU.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pwm.tasks.locomotion.newton_kernels import wp
 from pwm.tasks.locomotion.robot import Robot
 from pwm.tasks.locomotion.settings import Physics
 
-_FASTEST = 1e3  # rad/s or m/s; a robot beyond it has left the simulator's domain
+_FASTEST = 1e3  # rad/s or m/s; beyond it the simulation has diverged
 
 
 class Engine:
-    """Simulates `worlds` copies of one robot, which never meet.
+    """Simulates `worlds` independent copies of one robot.
 
-    shards  on a CPU, parts that run on threads of their own; the result does not depend on it
+    shards  on a CPU, the number of threads that share the copies; the result does not depend on it
 
     Attributes: `q_size`, `qd_size` (coordinates and degrees of freedom of one robot).
     """
@@ -43,9 +43,9 @@ class Engine:
         q        [n, q_size]: joint coordinates; of a free joint position (m) and quaternion (x, y, z, w)
         qd       [n, qd_size]: joint velocities; of a free joint the world velocity of the body's centre of mass and the
                  angular velocity (m/s, rad/s)
-        control  held for the step; [n, qd_size]: N or N m on each degree of freedom, ignored on free joints; or of a
+        control  held for the step; [n, qd_size]: N or N m on each degree of freedom, ignored on free joints; for a
                  robot with muscles [n, units]: activations in [0, 1]
-        bad      bool [n]: rows that came out non-finite or faster than 1e3; no gradient flows through them
+        bad      bool [n]: rows that became non-finite or faster than 1e3; no gradient flows through them
         """
         return _Step.apply(self, q, qd, control)
 
@@ -55,7 +55,7 @@ class Engine:
         return _joined(parts, 0), _joined(parts, 1)
 
     def backward(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of (q, qd, control) from those of the step's results; computes the step again."""
+        """Gradients of (q, qd, control) from those of the step's results; recomputes the step."""
         work = lambda part, rows: part.backward([x[rows] for x in inputs], [x[rows] for x in gradients])  # noqa: E731
         parts = self._each(work)
         return _joined(parts, 0), _joined(parts, 1), _joined(parts, 2)
@@ -75,12 +75,12 @@ def _joined(parts: list[tuple[Tensor, ...]], index: int) -> Tensor:
 
 
 class _Captured:
-    """`Dynamics` behind tensors that share its memory, with both passes captured."""
+    """`Dynamics` with both passes captured, and tensors that share its memory."""
 
     def __init__(self, dynamics: Dynamics) -> None:
         self.q_size, self.qd_size = dynamics.q_size, dynamics.qd_size
         self._device = dynamics.device
-        self._dynamics = dynamics  # keeps the buffers alive that the graphs write to
+        self._dynamics = dynamics  # keeps the buffers of the graphs alive
         inputs = (dynamics.q_in, dynamics.qd_in, dynamics.control)
         outputs = (dynamics.q_out, dynamics.qd_out)
         self._capture(outputs)
@@ -92,7 +92,7 @@ class _Captured:
         self._input_grads, self._output_grads = [shared(a.grad) for a in inputs], [shared(a.grad) for a in outputs]
 
     def _capture(self, outputs: tuple[wp.array, wp.array]) -> None:
-        self._dynamics.launch()  # loads every kernel, which must not happen during a capture
+        self._dynamics.launch()  # loads all kernels, which must not happen during a capture
         self._tape = tape = wp.Tape()
         with tape:
             self._dynamics.launch(tape)
@@ -131,7 +131,7 @@ class _Captured:
         wp.capture_launch(self._forward, stream=self._stream())
 
     def _stream(self) -> wp.Stream | None:
-        """PyTorch's own stream on a GPU, so that copies and launches keep their order."""
+        """PyTorch's stream on a GPU, so that copies and launches stay in order."""
         if not self._device.startswith("cuda"):
             return None
         return wp.stream_from_torch(torch.cuda.current_stream(self._device))
@@ -143,7 +143,7 @@ class _Step(torch.autograd.Function):
     @staticmethod
     def forward(ctx, engine: Engine, q: Tensor, qd: Tensor, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q_new, qd_new = engine.forward(q, qd, control)
-        bad = ~(torch.isfinite(q_new).all(dim=1) & (qd_new.abs().amax(dim=1) <= _FASTEST))  # a NaN is not <=
+        bad = ~(torch.isfinite(q_new).all(dim=1) & (qd_new.abs().amax(dim=1) <= _FASTEST))  # NaN is never <=
         ctx.engine = engine
         ctx.save_for_backward(q, qd, control, bad)
         ctx.mark_non_differentiable(bad)

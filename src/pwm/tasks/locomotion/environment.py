@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class LocomotionEnv:
-    """n robots of one task side by side; built by `make_locomotion`.
+    """n robots of one task, stepped in parallel; built by `make_locomotion`.
 
     Attributes: `task`, `physics`, `num_envs`, `observation_dim`, `action_dim`, `episode_length`, `device`.
     """
@@ -53,13 +53,13 @@ class LocomotionEnv:
 
     @property
     def bad_rows(self) -> int:
-        """Rows whose state came out non-finite or faster than 1e3, and were reset with reward 0: counted so far."""
+        """Number of rows so far whose state became non-finite or faster than 1e3; they were reset, with reward 0."""
         return int(self._bad)
 
     def render(self) -> np.ndarray:
         """A picture of the first robot, uint8 [240, 320, 3]; needs neither OpenGL nor a display.
 
-        Where its episode has just ended, it shows the end.
+        If its episode has just ended, shows the final state.
         """
         poses = self._engine.first_poses(self._shown)
         if self._renderer is None:
@@ -73,10 +73,10 @@ class LocomotionEnv:
         return self._renderer.draw(poses)
 
     def reset(self, seed: int | Sequence[int] | None = None) -> Tensor:
-        """Starts every environment's next episode and returns the observations [n, o].
+        """Start the next episode of every environment; returns the observations [n, o].
 
-        Row i's k-th episode since `seed` was last given starts in the same place, whatever happened in between. A
-        sequence of seeds, one per row, gives row i the episodes of a single environment with seed i.
+        The start of row i's k-th episode after a reset with a seed depends on the seed, i and k only. With a sequence
+        of seeds, one per row, row i plays the episodes of a single environment with that seed.
         """
         if seed is not None:
             pairs = [(seed, row) for row in range(self.num_envs)] if isinstance(seed, int) else [(s, 0) for s in seed]
@@ -91,10 +91,10 @@ class LocomotionEnv:
         return self._observe()
 
     def step(self, actions: Tensor) -> Step:
-        """One step of all environments with actions [n, a]; outside [-1, 1] they count as the bound.
+        """One step of all environments with actions [n, a], which are clipped to [-1, 1].
 
-        `terminated` are the robots that have fallen and the bad rows (`bad_rows`). A row that ends starts its next
-        episode at once. Raises PWMError for actions of the wrong shape.
+        `terminated` marks robots that have fallen and bad rows (`bad_rows`). Rows whose episode ends are reset at once.
+        Raises PWMError for actions of the wrong shape.
         """
         if actions.shape != (self.num_envs, self.action_dim):
             raise PWMError(f"actions have shape {tuple(actions.shape)}, expected ({self.num_envs}, {self.action_dim})")
@@ -119,18 +119,18 @@ class LocomotionEnv:
         return Step(obs, reward, terminated, truncated, final_obs)
 
     def detach(self) -> Tensor:
-        """Cuts the graph, keeps the state, and returns the present observations [n, o]."""
+        """Detach the state from the graph; returns the current observations [n, o]."""
         self._q, self._qd, self._action = self._q.detach(), self._qd.detach(), self._action.detach()
         return self._observe()
 
     def get_state(self) -> dict[str, Tensor]:
-        """Everything that the future depends on, as detached copies; `set_state` continues bit-identically."""
+        """The complete state as detached copies, from which `set_state` continues to the same bits."""
         return {name: value.detach().clone() for name, value in self._state().items()}
 
     def set_state(self, state: dict[str, Tensor]) -> None:
-        """Goes on from what `get_state` of an environment of the same task and size gave.
+        """Continue from a state of an environment with the same task and size.
 
-        Raises PWMError, naming the entry, where something is missing or of the wrong shape.
+        Raises PWMError, naming the entry, if something is missing or of the wrong shape.
         """
         for name, mine in self._state().items():
             if name not in state:
@@ -143,7 +143,7 @@ class LocomotionEnv:
         self._shown = self._q
 
     def _control(self, action: Tensor) -> Tensor:
-        """Activations of muscles, or forces on all degrees of freedom, of which the motors drive the last."""
+        """Activations of muscles, or forces on all degrees of freedom, the last of which have motors."""
         if self._robot.muscles is not None:
             return 0.5 * (action + 1.0)
         return functional.pad(action * self._gear, (self._engine.qd_size - self.action_dim, 0))
@@ -163,13 +163,13 @@ class LocomotionEnv:
         return self.task.start(draws)
 
     def _restarted(self, rows: Tensor, q: Tensor, qd: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """With the rows of that mask at the start of their present episode; gradients stop for these alone."""
+        """The state with the rows in the mask reset to the start of their current episode, where gradients stop."""
         q_start, qd_start = self._starts()
         mask = rows[:, None]
         return torch.where(mask, q_start, q), torch.where(mask, qd_start, qd), action.masked_fill(mask, 0.0)
 
     def _may_hold(self, rows: Tensor) -> bool:
-        """Whether a mask needs handling: a look saves work on a CPU, and would make a GPU wait."""
+        """Whether a mask may have true entries: checked on a CPU to save work, not on a GPU, where it would sync."""
         return self.device.type != "cpu" or bool(rows.any())
 
 
@@ -189,20 +189,19 @@ def make_locomotion(
     shards: int = 1,
     mass_files: tuple[str | Path, str | Path] | None = None,
 ) -> LocomotionEnv:
-    """A differentiable vector environment of the task of that name (`catalogue.task_names()`).
+    """A differentiable vector environment of a locomotion task (`catalogue.task_names()`).
 
     preset             "exact" or "paper": how often the mass matrix is updated (`catalogue.find_task`)
-    mass_matrix_every  substeps between its updates, in place of the preset's
-    contact_stiffness  N/m, in place of the task's (the paper's Figure 7 multiplies Hopper's)
-    substeps           per environment step of 1/60 s, in place of the task's; with few, gradients explode
-    episode_length     steps until truncation, in place of the task's
-    early_termination  False: a fallen robot goes on until truncation
+    mass_matrix_every  substeps between its updates, overriding the preset
+    contact_stiffness  N/m, overriding the task's (the paper's Figure 7 varies Hopper's)
+    substeps           per environment step of 1/60 s, overriding the task's; with few, gradients explode
+    episode_length     steps until truncation, overriding the task's
+    early_termination  False: a fallen robot continues until truncation
     stochastic_reset   False: every episode starts in the same pose, at rest
-    shards             threads that share the environments on a CPU; the numbers do not depend on it
-    mass_files         for "muscle-humanoid": the skeleton's and the muscles' file of MASS, in place of the bundled legs
+    shards             threads that share the environments on a CPU; results do not depend on it
+    mass_files         for "muscle-humanoid": MASS's skeleton and muscle files, instead of the bundled legs
 
-    Raises PWMError for an unknown name, a value out of range, files that are not what they should be, or where Newton
-    is not installed.
+    Raises PWMError for an unknown name, a value out of range or invalid files, or if Newton is not installed.
     """
     found, physics = find_task(task, preset)
     physics = adapt(physics, substeps, mass_matrix_every, contact_stiffness)

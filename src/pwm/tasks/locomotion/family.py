@@ -26,14 +26,14 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class LocomotionMaker:
-    """Makes environments of the task of that name: one robot (`TaskSpec.make`), or many that gradients flow through."""
+    """Makes environments of a task: one robot (`TaskSpec.make`), or a differentiable vector environment."""
 
     name: str
     mass_files: tuple[str, str] | None = None
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
-    """Settings of the simulator that are not the task's own, for `make_locomotion`."""
+    """Settings for `make_locomotion` that override the task's own."""
     packages: ClassVar[tuple[str, ...]] = ("newton", "warp-lang")
-    """What the simulator needs besides the packages that all of this library needs."""
+    """Packages of the simulator, beyond the library's own dependencies."""
 
     def __call__(self, render_mode: str | None = None) -> LocomotionTaskEnv:
         from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv
@@ -55,9 +55,9 @@ TASK_SETS: dict[str, tuple[str, ...]] = {"locomotion": tuple(task.id for task in
 
 
 def mass_humanoid(skeleton: str | Path, muscles: str | Path, task_id: str = "mass-humanoid") -> TaskSpec:
-    """The task `muscle-humanoid` on a skeleton and muscles of MASS's files, for `pwm.register_task`.
+    """The task `muscle-humanoid` with MASS's skeleton and muscle files, for `pwm.register_task`.
 
-    Raises PWMError where a file is not what it should be (`mass_files.read_mass`).
+    Raises PWMError for an invalid file (`mass_files.read_mass`).
     """
     from pwm.tasks.locomotion.runner import MUSCLE_HUMANOID
 

@@ -1,4 +1,4 @@
-"""How right and how large the simulator's gradients are, measured through the public environment."""
+"""Measures accuracy and size of the simulator's gradients through the public environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pwm.tasks.locomotion.environment import LocomotionEnv, make_locomotion
 
 
 def settled_state(name: str, rows: int, steps: int = 40, seed: int = 0, **settings: Any) -> dict[str, Tensor]:
-    """The state of `rows` robots that have fallen to the ground and flailed at random for some steps."""
+    """The state of `rows` robots on the ground after some steps of random actions."""
     env = make_locomotion(name, rows, seed=seed, early_termination=False, **settings)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -21,7 +21,7 @@ def settled_state(name: str, rows: int, steps: int = 40, seed: int = 0, **settin
 
 
 def random_actions(steps: int, rows: int, action_dim: int, seed: int = 0) -> Tensor:
-    """Uniform in [-0.5, 0.5], float32 [steps, rows, action_dim]: far from the bounds, where actions are clipped."""
+    """Uniform in [-0.5, 0.5], float32 [steps, rows, action_dim]: away from the bounds at which actions are clipped."""
     return torch.rand(steps, rows, action_dim, generator=torch.Generator().manual_seed(seed + 1)) - 0.5
 
 
@@ -49,7 +49,7 @@ def gradients_and_differences(
     wide = make_locomotion(name, 2 * entries, early_termination=False, **settings)
     differences = []
     with torch.no_grad():
-        for row in range(rows):  # one after the other, for the memory's sake
+        for row in range(rows):  # one at a time, to save memory
             copies = _copies(state, row, 2 * entries)
             ahead, behind = _returns(wide, copies, actions[:, row : row + 1] + moves).view(2, entries)
             differences.append((ahead - behind) / (2 * epsilon))
@@ -68,9 +68,9 @@ def slopes_and_differences(
 ) -> tuple[Tensor, Tensor]:
     """Slopes of returns along random vectors of -1 and 1, and difference quotients: each [rows, directions].
 
-    The slopes are averages of gradients over `points` points between the two ends of a quotient, `epsilon` either way.
-    By the fundamental theorem they are equal even where many contacts begin or end in between. And unlike the entries
-    of a gradient by a hundred weak actions they do not drown in float32. States and `settings` as above.
+    Slopes are averages of gradients over `points` points between the two ends of a quotient, `epsilon` to either side,
+    so by the fundamental theorem of calculus both agree even if many contacts begin or end in between. And unlike the
+    entries of a gradient by a hundred weak actions, they are well above float32 rounding. States, `settings` as above.
     """
     state = settled_state(name, rows, seed=seed, **settings)
     inner = make_locomotion(name, directions * points, early_termination=False, **settings)

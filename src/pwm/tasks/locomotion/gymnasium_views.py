@@ -1,4 +1,4 @@
-"""The locomotion tasks as Gymnasium environments: one robot, or many side by side."""
+"""The locomotion tasks as Gymnasium environments, single and vectorised."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FRAMES_PER_SECOND = 60
 
 
 class LocomotionTaskEnv(gymnasium.Env):
-    """One robot, in the form that `TaskSpec.make` promises; without gradients.
+    """One robot, as `TaskSpec.make` builds it; without gradients.
 
-    Keyword arguments other than the task's name go to `make_locomotion`. Raises PWMError as that does.
+    Other keyword arguments go to `make_locomotion`. Raises PWMError as that does.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND}
@@ -31,12 +31,12 @@ class LocomotionTaskEnv(gymnasium.Env):
         self._env = make_locomotion(task, num_envs=1, **kwargs)
         self.observation_space, self.action_space = _spaces(self._env)
         self._waiting = True  # for reset()
-        self._fresh = False  # the environment has already begun the next episode by itself
+        self._fresh = False  # the environment has already started the next episode
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts an episode, a function of the seed alone; without a seed, the one that follows."""
+        """Start an episode, which depends on the seed only; without a seed, the next one."""
         super().reset(seed=seed)
         if seed is None and self._fresh:
             observations = self._env.detach()
@@ -59,15 +59,15 @@ class LocomotionTaskEnv(gymnasium.Env):
         return _numpy(out.final_obs)[0], float(out.reward), terminated, truncated, {}
 
     def render(self) -> np.ndarray | None:
-        """The present state as uint8 [H, W, 3], None without a render mode."""
+        """The current state as uint8 [H, W, 3], None without a render mode."""
         return None if self.render_mode is None else self._env.render()
 
 
 class LocomotionVectorEnv(gymnasium.vector.VectorEnv):
-    """n robots side by side in NumPy; an episode that ends starts anew within the same step.
+    """n robots as a Gymnasium vector environment with `AutoresetMode.SAME_STEP`.
 
-    `infos["final_obs"]` holds the last observation of each episode that ended in this step, as Gymnasium has it for
-    `AutoresetMode.SAME_STEP`. Keyword arguments other than these go to `make_locomotion`.
+    `infos["final_obs"]` holds the last observation of each episode that ended in this step. Other keyword arguments go
+    to `make_locomotion`.
     """
 
     metadata = {
@@ -87,7 +87,7 @@ class LocomotionVectorEnv(gymnasium.vector.VectorEnv):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Starts all episodes anew; a seed s gives row i the episodes of a single environment with seed s + i."""
+        """Reset all environments; with a seed s, row i plays the episodes of a single environment with seed s + i."""
         super().reset(seed=seed if isinstance(seed, int) else None)
         if isinstance(seed, int):
             seed = [seed + row for row in range(self.num_envs)]

@@ -1,6 +1,6 @@
-"""Warp kernels of our own: motion, mass matrix, contact with the ground, and muscles. One world is one robot.
+"""Our own Warp kernels: motion, mass matrix, ground contact and muscles. One world is one robot.
 
-Arrays over bodies and dofs of all worlds are flat: world w's body b is entry w * bodies + b.
+Arrays over bodies and dofs of all worlds are flat: body b of world w is entry w * bodies + b.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def ground_contact(
 
     At height c < 0 with velocity v: normal force -c ke + min(v_z, 0) kd c, and friction
     -min(kf |v_t|, mu ke (-c)) v_t / |v_t|.
-    Damping that grows with depth keeps the force continuous where contact begins, and so its gradient right.
+    Damping grows with depth, so that the force is continuous when contact begins and its gradient correct.
     """
     world, i = wp.tid()
     body = world * bodies + point_body[i]
@@ -75,7 +75,7 @@ def muscle_forces(
     end = wp.transform_point(body_q[b], segment_points[i, 1])
     span = end - start
     length = wp.length(span)
-    if length < 1e-6:  # m; without a direction there is no force, and the gradient of one would be infinite
+    if length < 1e-6:  # m; the direction is undefined and its gradient would be infinite
         return
     unit = segment_unit[i]
     pull = span * (activation[world * units + unit] * strength[unit] / length)
@@ -115,11 +115,11 @@ def motion(
 ):
     """Recursive Newton-Euler pass from the root outwards, at zero joint acceleration; one thread per robot.
 
-    The same results as Newton's `eval_rigid_id`, without its 6 x 6 inertias, whose products and their adjoints are most
-    of the stock step. Spatial vectors (linear, angular) are taken at the root's centre of mass where the root floats.
+    The same results as Newton's `eval_rigid_id`, without its 6 x 6 inertias, whose products and adjoints take most of
+    the stock step. Spatial vectors (linear, angular) refer to the root's centre of mass if the root floats.
 
     Writes twist at the COM, motion subspace, that origin, spatial velocity and acceleration, the force (with gravity)
-    that the motion needs, and of each body mass x COM and the inertia about the origin.
+    for the motion, and for each body mass x COM and the inertia about the origin.
     """
     robot = wp.tid()
     start = first[robot]
@@ -181,7 +181,7 @@ def composite(
     moment_sum: wp.array[wp.vec3],
     inertia_sum: wp.array[wp.mat33],
 ):
-    """Adds up each body's moment and inertia with those of everything that it carries; sums must start at zero."""
+    """Sums each body's moment and inertia with those of all bodies that it carries; outputs must start at zero."""
     robot = wp.tid()
     start = first[robot]
     count = last[robot] - start
@@ -210,10 +210,10 @@ def mass_matrix(
     subspace: wp.array[wp.spatial_vector],
     matrix: wp.array[float],
 ):
-    """One row of the mass matrix, and the column that mirrors it (composite rigid body algorithm).
+    """One row of the mass matrix, and the symmetric column (composite rigid body algorithm).
 
-    `path[path_start:path_end]` are the dofs from this one to the root, itself included and no later dof of its joint.
-    Entries off the paths are zero and never touched.
+    `path[path_start:path_end]` are the dofs from this one to the root, including itself but no later dof of its joint.
+    Entries off the paths are zero and never written.
     """
     world, row = wp.tid()
     body = row_body[row]

@@ -1,8 +1,7 @@
 """Skeletons and muscles in the XML files of MASS (Lee et al., Scalable Muscle-Actuated Human Simulation, 2019).
 
-The files themselves are not part of this package. They are in metres with y up and the figure facing z; here x is
-forward, y left and z up, so (x, y, z) there is (z, x, y) here. All their positions are in world coordinates of the
-rest pose.
+The files are not part of this package. They are in metres with y up and the figure facing z; here x is forward, y left
+and z up, so their (x, y, z) is (z, x, y) here. All positions are in world coordinates of the rest pose.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LOWER_BODY = ("Pelvis", *(f"{part}{s}" for s in "LR" for part in ("Femur", "Tibi
 """The bodies of the paper's muscle-driven humanoid."""
 
 _HERE_FROM_THERE = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-_BALL = {"y": 0, "x": 2, "z": 1}  # the hinges of a ball joint, by the axis here, and which axis of the file that is
+_BALL = {"y": 0, "x": 2, "z": 1}  # hinges of a ball joint: our axis -> the file's axis
 _HINGE = {"damping": "2", "stiffness": "5", "armature": "0.05"}  # N m s/rad, N m/rad, kg m2: the paper's simulator's
 _SLIP = 0.15  # MASS's own femurs have an entry of 0.21 where a rotation has 0.002
 
@@ -41,15 +40,15 @@ class MassModel:
 
 
 def read_mass(skeleton: str | Path, muscles: str | Path, bodies: Collection[str] = LOWER_BODY) -> MassModel:
-    """Read a skeleton and the muscles that are attached to nothing but `bodies`, one of which floats freely.
+    """Read a skeleton and the muscles that are attached only to `bodies`, one of which floats freely.
 
-    Ball joints become three hinges about the joint's x, z and y axes (of a leg: flexion, abduction, rotation), each
-    with the limits that the file gives for that axis. Every hinge has the damping, spring and reflected inertia of the
-    paper's simulator; the files say nothing of them.
+    Ball joints become three hinges about the joint's x, z and y axes (for a leg: flexion, abduction, rotation), with
+    the file's limits for each axis. Damping, spring and reflected inertia are those of the paper's simulator, since
+    the files do not have them.
 
     Raises:
-        PWMError: a file is missing or no XML of this kind, a body or number is missing or makes no sense, or no muscle
-            is left.
+        PWMError: a file is missing or not XML of this format, a body or number is missing or invalid, or no muscle is
+            left.
     """
     skeleton, muscles = Path(skeleton), Path(muscles)
     nodes = {node.get("name", ""): node for node in _parse(skeleton).iter("Node")}
@@ -132,7 +131,7 @@ def _parse(path: Path) -> Element:
         return ElementTree.parse(path).getroot()
     except OSError as error:
         raise PWMError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: an encoding that is not there
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: an unknown encoding
         raise PWMError(f"{path}: is not XML ({error}); name a file of MASS") from error
 
 

@@ -1,4 +1,4 @@
-"""The muscle-driven humanoid on a skeleton and muscles of MASS's files."""
+"""The muscle-driven humanoid with MASS's skeleton and muscle files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pwm.tasks.locomotion.newton_kernels import wp
 from pwm.tasks.locomotion.robot import Robot, build_robot
 from pwm.tasks.locomotion.runner import ANGLE_SPREAD, Runner
 
-_HIGHEST = 2.0  # m, of a pelvis that stands; what is higher was not written in metres
+_HIGHEST = 2.0  # m, of a standing pelvis; if it is higher, the file is not in metres
 
 
 def mass_robot(files: tuple[str | Path, str | Path], limit_stiffness: float, device: str = "cpu") -> Robot:
@@ -25,13 +25,13 @@ def mass_robot(files: tuple[str | Path, str | Path], limit_stiffness: float, dev
 
 
 def fit_runner(task: Runner, robot: Robot, engine: Engine, skeleton: str | Path) -> Runner:
-    """`task` for this robot: its joints and muscles, and a start on its feet.
+    """`task` adapted to this robot's joints and muscles, starting on its feet.
 
-    Starts are scattered around the pose nearest to the file's in which the scatter stays within the joints' limits, so
-    high that the lowest point is above the ground by half the scatter of heights. The height that ends an episode, and
-    all of the reward, stay the task's.
+    Starts are scattered around the pose closest to the file's in which the scatter stays within the joint limits, at a
+    height where the lowest point is above the ground by half the scatter of heights. Termination and reward are
+    unchanged.
 
-    Raises PWMError where that pose is too low for the task or no human's, so the file is not in metres.
+    Raises PWMError if that pose is too low for the task or too high for a human, as in files not in metres.
     """
     limits = np.array([robot.builder.joint_limit_lower, robot.builder.joint_limit_upper])[:, 6:]
     middle, room = limits.mean(axis=0), np.maximum(np.diff(limits, axis=0)[0] / 2 - ANGLE_SPREAD / 2, 0.0)

@@ -1,7 +1,7 @@
-"""Muscles as straight lines over way-points: what they are, the bundled leg muscles, the arrays for a simulator.
+"""Muscles as straight lines over way-points: the bundled leg muscles, and arrays for a simulator.
 
 The force law is that of the paper's muscle-driven humanoid: a unit pulls along its path with `activation * 0.36 * f0`,
-activation = (action + 1) / 2, and has no mass, length or speed dependence.
+activation = (action + 1) / 2, without mass and independent of length and speed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from pwm.runtime.errors import PWMError
 
 STRENGTH = 0.36
-"""Share of its peak force that a fully activated unit pulls with."""
+"""Fraction of its peak force that a fully activated unit exerts."""
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -39,11 +39,11 @@ class MuscleUnit:
 
 @dataclass(frozen=True)
 class Segments:
-    """The parts of all units' paths that join two bodies; parts inside one body exert nothing.
+    """The parts of all units' paths that connect two bodies; parts inside one body exert no force.
 
-    unit     int32 [S], which unit each belongs to
+    unit     int32 [S], the unit of each segment
     bodies   int32 [S, 2], the two bodies
-    points   float32 [S, 2, 3], the two ends, each relative to its body's frame
+    points   float32 [S, 2, 3], the two ends, each in its body's frame
     strength float32 [units], newtons at full activation
     """
 
@@ -56,8 +56,8 @@ class Segments:
 def leg_muscles() -> list[MuscleUnit]:
     """The 152 units of the bundled legs (assets/muscle-humanoid.csv): 76 on the left, then their mirror images.
 
-    The way-points are set by hand from anatomical landmarks. Peak forces are rounded from Arnold, Ward, Lieber and
-    Delp, A Model of the Lower Limb for Analysis of Human Movement (2010), spread evenly over a muscle's units.
+    Way-points were placed by hand at anatomical landmarks. Peak forces are rounded from Arnold, Ward, Lieber and Delp,
+    A Model of the Lower Limb for Analysis of Human Movement (2010), divided evenly among a muscle's units.
     """
     left = read_muscles(ASSETS / "muscle-humanoid.csv", side="left")
     return left + [mirrored(unit) for unit in left]
@@ -66,7 +66,7 @@ def leg_muscles() -> list[MuscleUnit]:
 def read_muscles(path: Path, side: str) -> list[MuscleUnit]:
     """The units of a table with the columns muscle, unit, peak_force, actions, path ("body x y z > body x y z ...").
 
-    Bodies other than the pelvis get the suffix `_<side>`. Raises PWMError, naming the line, for a row that is damaged.
+    Bodies other than the pelvis get the suffix `_<side>`. Raises PWMError, naming the line, for an invalid row.
     """
     units = []
     with open(path, newline="", encoding="utf-8") as file:
@@ -84,7 +84,7 @@ def read_muscles(path: Path, side: str) -> list[MuscleUnit]:
 
 
 def checked(unit: MuscleUnit, where: str) -> MuscleUnit:
-    """`unit` itself. Raises PWMError where it has fewer than two way-points or numbers that make no sense."""
+    """Returns `unit`. Raises PWMError if it has fewer than two way-points or invalid numbers."""
     if len(unit.path) < 2 or len({body for body, _ in unit.path}) < 2:
         raise PWMError(f"{where}: muscle {unit.name} joins no two bodies; give way-points on at least two")
     if not (np.isfinite(unit.peak_force) and unit.peak_force > 0):
@@ -104,10 +104,10 @@ def segments(units: Sequence[MuscleUnit], bodies: Sequence[str], origins: Mappin
     """The arrays of `units` for a simulator that numbers its bodies as in `bodies`.
 
     Args:
-        origins: world position of every body's frame in the neutral pose, in which all frames stand upright.
+        origins: world position of every body's frame in the neutral pose, in which all frames are axis-aligned.
 
     Raises:
-        PWMError: a unit is attached to a body that is not there.
+        PWMError: a unit is attached to an unknown body.
     """
     index = {body: i for i, body in enumerate(bodies)}
     unit_of, pairs, points = [], [], []

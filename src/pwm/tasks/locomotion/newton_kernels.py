@@ -1,6 +1,6 @@
-"""The one door to Newton and Warp. Newton's Featherstone kernels are private, so the minor version is checked.
+"""Newton and Warp are imported only here. Newton's Featherstone kernels are private, so the minor version is checked.
 
-Importing this module raises PWMError where Newton or Warp is missing, or where Newton is of another minor version.
+Importing this module raises PWMError if Newton or Warp is missing, or Newton has another minor version.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _CURE = "pip install 'pwm[locomotion]'"
 try:
     import warp as wp
 
-    wp.config.log_level = wp.LOG_WARNING  # before anything starts it: no greeting, no line per loaded kernel
+    wp.config.log_level = wp.LOG_WARNING  # before Warp starts: no banner, no line per loaded kernel
     import newton
 except ImportError as error:
     raise PWMError(f"the locomotion tasks need Newton and Warp ({error}): {_CURE}") from error
 
 
 def check_version(found: str) -> None:
-    """Raises PWMError where `found` is not a Newton whose private kernels are known to be right."""
+    """Raise PWMError if `found` is not a version of Newton whose private kernels this package supports."""
     if found.split(".")[:2] != NEWTON.split("."):
         raise PWMError(f"the locomotion tasks need Newton {NEWTON}, found {found}: {_CURE}")
 
@@ -43,10 +43,10 @@ _ready: set[str] = set()
 
 
 def prepare(device: str, *own: ModuleType) -> None:
-    """Loads Newton's kernels and those of our `own` modules, once per device.
+    """Load Newton's kernels and those of our `own` modules, once per device.
 
-    Says so, with progress, where they have to be compiled first, which takes half a minute. Compiled kernels stay in
-    Warp's cache, in the user's cache folder (`WARP_CACHE_PATH` names another).
+    Shows progress if they have to be compiled first, which takes half a minute. Compiled kernels stay in Warp's cache,
+    in the user's cache folder (or `WARP_CACHE_PATH`).
     """
     with _lock:
         if device in _ready:
@@ -66,7 +66,7 @@ def prepare(device: str, *own: ModuleType) -> None:
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Where there is no GPU driver, Warp's native code says so on stderr, past every log level."""
+    """Without a GPU driver, Warp's native code writes to stderr at every log level."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

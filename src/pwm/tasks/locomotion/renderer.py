@@ -1,6 +1,6 @@
-"""Pictures of a robot without OpenGL: rays against capsules, spheres and boxes, in NumPy.
+"""Renders a robot without OpenGL, by casting rays at capsules, spheres and boxes in NumPy.
 
-Every shape is tested only in the rectangle of pixels that its bounding sphere covers, so a picture takes milliseconds.
+Every shape is tested only in the pixels that its bounding sphere covers, so a picture takes milliseconds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _COLOURS = np.array([[0.86, 0.45, 0.25], [0.93, 0.70, 0.35], [0.35, 0.55, 0.72],
 _MUSCLE, _MUSCLE_RADIUS = np.array([0.75, 0.12, 0.12]), 0.004
 _LIGHT = np.array([-0.35, -0.55, 0.76]) / np.linalg.norm([-0.35, -0.55, 0.76])  # towards the light
 _VIEW = np.array([0.35, -1.0, 0.28]) / np.linalg.norm([0.35, -1.0, 0.28])  # from the robot to the camera
-_HALF_WIDTH = 0.42  # tangent of half the horizontal angle of view
+_HALF_WIDTH = 0.42  # tangent of half the horizontal field of view
 _TILE = 0.5  # m
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """A capsule (a sphere where `half` is zero) or a box, in its body's frame; `half` is along the local z axis."""
+    """A capsule (a sphere if `half` is zero) or a box, in its body's frame; `half` is along the local z axis."""
 
     body: int
     place: np.ndarray
@@ -37,10 +37,10 @@ class _Shape:
 
 
 class Renderer:
-    """Draws one robot; the camera stays beside its root body.
+    """Draws one robot; the camera follows its root body.
 
-    `poses` everywhere are float [bodies, 7]: position (m) and quaternion (x, y, z, w) of each body. `seen` are poses
-    that must fit into the picture, whose size is `height` x `width` pixels.
+    `poses` are float [bodies, 7]: position (m) and quaternion (x, y, z, w) of each body. `seen` are poses that must fit
+    into the picture of `height` x `width` pixels.
     """
 
     def __init__(self, robot: Robot, seen: list[np.ndarray], height: int = 240, width: int = 320) -> None:
@@ -72,7 +72,7 @@ class Renderer:
         return (picture.clip(0.0, 1.0) * 255).astype(np.uint8)
 
     def _background(self, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Picture, depth along each ray, and the point of the ground that each ray meets (NaN where none)."""
+        """Picture, depth along each ray, and the point where each ray hits the ground (NaN if it does not)."""
         rays = self._rays
         down = rays[..., 2] < -1e-3
         depth = np.where(down, -camera[2] / np.where(down, rays[..., 2], -1.0), np.inf)
@@ -116,11 +116,11 @@ class Renderer:
         offset = ground[window] - centre
         share = np.clip((offset @ arm) / max(arm @ arm, 1e-12), -1.0, 1.0)
         away = np.linalg.norm(offset - share[..., None] * arm, axis=-1)
-        dark = np.where(away < radius, 0.72, 1.0)  # a NaN is not less
+        dark = np.where(away < radius, 0.72, 1.0)  # NaN is never less
         picture[window] = np.minimum(picture[window], picture[window] * dark[..., None])
 
     def _window(self, place: np.ndarray, reach: float, camera: np.ndarray) -> tuple[slice, slice] | None:
-        """The pixels that a sphere may cover; None where that is none."""
+        """The pixels that a sphere may cover; None if there are none."""
         height, width = self._size
         seen = place - camera
         ahead = float(seen @ -_VIEW)
@@ -155,7 +155,7 @@ def _shapes(robot: Robot) -> list[_Shape]:
 
 
 def _lines(muscles: Segments, poses: np.ndarray) -> list[_Shape]:
-    """The segments of muscles as thin capsules, which need their pose of the moment: in the frame of the root body."""
+    """The muscle segments at these poses as thin capsules, in the frame of the root body."""
     rotations = np.stack([_matrix(pose[3:]) for pose in poses])
     ends = poses[muscles.bodies, :3] + np.einsum("seij,sej->sei", rotations[muscles.bodies], muscles.points)
     ends = (ends - poses[0, :3]) @ rotations[0]
@@ -163,7 +163,7 @@ def _lines(muscles: Segments, poses: np.ndarray) -> list[_Shape]:
     for a, b in ends:
         length = max(float(np.linalg.norm(b - a)), 1e-6)
         axis = np.eye(3)
-        axis[:, 2] = (b - a) / length  # a capsule needs no more of its rotation than this
+        axis[:, 2] = (b - a) / length  # a capsule needs only this column of its rotation
         out.append(_Shape(0, (a + b) / 2, axis, _MUSCLE_RADIUS, length / 2, None, _MUSCLE))
     return out
 
@@ -193,7 +193,7 @@ def _matrix(quaternion: np.ndarray) -> np.ndarray:
 
 
 def _meet_capsule(eye: np.ndarray, rays: np.ndarray, arm: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Distance (infinite where missed) and outward normal where rays from `eye` meet a capsule from -arm to arm."""
+    """Distance (infinite for a miss) and outward normal where rays from `eye` hit a capsule from -arm to arm."""
     distance = np.full(rays.shape[:-1], np.inf)
     length = arm @ arm
     if length > 1e-12:  # the side: a cylinder around the axis
@@ -212,7 +212,7 @@ def _meet_capsule(eye: np.ndarray, rays: np.ndarray, arm: np.ndarray, radius: fl
 
 
 def _nearest_root(a: np.ndarray | float, half_b: np.ndarray, c: float) -> np.ndarray:
-    """The smaller root of a t^2 + 2 half_b t + c, infinite where there is none or it lies behind."""
+    """The smaller root of a t^2 + 2 half_b t + c, infinite if there is none or it is negative."""
     square = half_b**2 - a * c
     root = (-half_b - np.sqrt(np.maximum(square, 0.0))) / np.maximum(a, 1e-12)
     return np.where((square >= 0) & (root > 0), root, np.inf)
@@ -221,7 +221,7 @@ def _nearest_root(a: np.ndarray | float, half_b: np.ndarray, c: float) -> np.nda
 def _meet_box(
     eye: np.ndarray, rays: np.ndarray, rotation: np.ndarray, half: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a box of these half sizes."""
+    """The same for a box with these half sizes."""
     start, local = eye @ rotation, rays @ rotation
     local = np.where(np.abs(local) < 1e-9, 1e-9, local)
     near = (-np.sign(local) * half - start) / local

@@ -1,4 +1,4 @@
-"""A robot: its model file (MJCF, the subset that Newton and MuJoCo share) as a Newton builder of one world."""
+"""Loads a robot from its model file (MJCF, in the subset that Newton and MuJoCo share) as a Newton builder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _COLLIDES = int(newton.ShapeFlags.COLLIDE_SHAPES)
 
 @dataclass(frozen=True)
 class ContactPoints:
-    """Where a robot can touch the ground: sphere centres, capsule ends and box corners, fixed to bodies.
+    """Points where a robot can touch the ground: sphere centres, capsule ends and box corners, fixed to bodies.
 
     body    int32 [p]
     point   float32 [p, 3], in the body's frame, m
@@ -35,10 +35,10 @@ class Robot:
     """One robot, ready to be replicated.
 
     builder   Newton's builder of one world
-    contacts  its candidate points against the ground
+    contacts  its candidate contact points
     gear      float32 [m], N m (or N) per unit of action, in the order of the file's motors
     dof       int64 [m], the degree of freedom that each motor drives
-    muscles   what drives a robot that has no motors; None where it has
+    muscles   of a robot without motors; None otherwise
     """
 
     builder: newton.ModelBuilder
@@ -55,13 +55,13 @@ def load_robot(name: str, limit_stiffness: float, device: str = "cpu") -> Robot:
 
 
 def build_robot(text: str, units: Sequence[MuscleUnit], limit_stiffness: float, device: str = "cpu") -> Robot:
-    """The robot of a model file's text, driven by its motors or, where it has none, by muscles.
+    """The robot of a model file's text, driven by its motors or, if it has none, by muscles.
 
-    units            way-points in world coordinates of the file's pose, in which all frames stand upright
-    limit_stiffness  N m/rad beyond a joint's limits. There is no damping at limits: it would make the torque jump, and
-                     its gradient wrong; the joints' own damping takes its part.
+    units            way-points in world coordinates of the file's pose, in which all frames are axis-aligned
+    limit_stiffness  N m/rad beyond a joint's limits. Limits have no damping, which would make the torque discontinuous
+                     and its gradient wrong; the joints have their own.
 
-    Raises PWMError where a muscle is attached to a body that is not there.
+    Raises PWMError if a muscle is attached to an unknown body.
     """
     prepare(device, kernels)
     builder = newton.ModelBuilder()
@@ -86,7 +86,7 @@ def _muscles(builder: newton.ModelBuilder, units: Sequence[MuscleUnit]) -> Segme
 
 
 def dof_names(text: str) -> list[str]:
-    """The joint of each degree of freedom of a model file, in Newton's order: depth first; a free joint has six."""
+    """The joint of each degree of freedom of a model file in Newton's order, depth first; a free joint has six."""
     names: list[str] = []
     for element in ElementTree.fromstring(text).find("worldbody").iter():
         if element.tag in ("joint", "freejoint"):

@@ -27,10 +27,10 @@ class Runner:
     its forward axis, and with motors the last action.
 
     start_height  m; start_angles  rad, one per joint
-    lowest        m; an episode ends where the torso is lower
-    tall          the reward of the height, [n] -> [n]
+    lowest        m; an episode ends when the torso is lower
+    tall          reward for the height, [n] -> [n]
     effort_cost   weight of the action's squared norm
-    muscles       units that drive the joints; 0 where each joint has a motor
+    muscles       number of muscle units; 0 if each joint has a motor
     start_spread  m, width of the random shift of a start
     """
 
@@ -97,8 +97,8 @@ def _tall(mark: float, highest: float, scale: float) -> Callable[[Tensor], Tenso
 
 # Hip abduction, hip and knee of the left front, right front, left hind and right hind leg.
 _STANDING = (-0.1, 0.7, -1.0, 0.1, 0.7, -1.0, -0.1, -0.7, 1.0, 0.1, -0.7, 1.0)
-# Slightly bent legs, feet flat: of each the hip's flexion, abduction and rotation, the knee, the ankle's dorsiflexion,
-# inversion and rotation, great toe, small toes.
+# Slightly bent legs, feet flat; for each leg: hip flexion, abduction and rotation, knee, ankle dorsiflexion, inversion
+# and rotation, great toe, small toes.
 _BENT = 2 * (0.1, 0.0, 0.0, 0.2, 0.1, 0.0, 0.0, 0.0, 0.0)
 
 ANT = Runner("ant", 0.75, (0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0), 0.27, _above(0.27), effort_cost=0.0)

@@ -1,4 +1,4 @@
-"""How a locomotion task is simulated: substeps, mass-matrix updates, contact."""
+"""Simulation settings of a locomotion task: substeps, mass-matrix updates, contact."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Physics:
 
     substeps           per environment step
     mass_matrix_every  substeps between two updates of the mass matrix, 1 to `substeps`
-    contact            None where nothing touches the ground
+    contact            None for a robot that touches nothing
     limit_stiffness    N m/rad beyond a joint's limits
     step_seconds       one environment step
 
-    Raises PWMError where a field is out of range.
+    Raises PWMError if a field is out of range.
     """
 
     substeps: int
@@ -56,7 +56,7 @@ class Physics:
 def adapt(
     physics: Physics, substeps: int | None, mass_matrix_every: int | None, contact_stiffness: float | None
 ) -> Physics:
-    """`physics` with what is not None replaced. Raises PWMError for values out of range."""
+    """`physics` with the values that are not None replaced. Raises PWMError for values out of range."""
     if contact_stiffness is not None:
         if physics.contact is None:
             raise PWMError("contact_stiffness: nothing touches the ground in this task; leave it out")

@@ -1,7 +1,7 @@
 """The 11 tasks that the multi-task set MT30 adds to those of the DeepMind Control Suite.
 
-Each is a model of the suite with a reward of its own, and where said so with an initial state or an arm of its own. A
-module per model defines `load(task)`; it imports the suite, so it is itself imported only when an environment is made.
+Each is a model of the suite with its own reward and, in some cases, its own initial state or arm. There is a module
+per model, which defines `load(task)`; it imports the suite, so it is imported only when an environment is made.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def make_custom(
 ) -> DMControlEnv:
     """The environment of a custom task, with the suite's control step, action repeat 2 and 500 agent steps.
 
-    Raises PWMError where dm_control cannot be imported.
+    Raises PWMError if dm_control cannot be imported.
     """
     import_suite()
     environment = importlib.import_module(f"{__name__}.{module}").load(task)

@@ -17,7 +17,7 @@ class RunBackwards(cheetah.Cheetah):
 
 
 class RunOnOneFoot(cheetah.Cheetah):
-    """Running forwards, with torso and the named foot ("bfoot" or "ffoot") as high as they get."""
+    """Running forwards with the torso and one foot ("bfoot" or "ffoot") raised as high as possible."""
 
     def __init__(self, raised_foot: str) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class RunOnOneFoot(cheetah.Cheetah):
 
 
 class Jump(cheetah.Cheetah):
-    """Both ends of the body high at once, without going anywhere."""
+    """Both ends of the body high at once, without moving forwards or backwards."""
 
     def get_reward(self, physics: cheetah.Physics) -> float:
         still = linear(physics.speed(), -0.5, 0.5, 0.5, 0.0)

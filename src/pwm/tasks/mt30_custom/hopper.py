@@ -7,7 +7,7 @@ from dm_control.suite import hopper
 
 from pwm.tasks.mt30_custom.shaping import INFINITY, linear
 
-_SPEED = 1.0  # metres per second, towards -x; half of what hopping forwards asks for
+_SPEED = 1.0  # metres per second, towards -x; half the target of hopping forwards
 _CONTROL_TIMESTEP = 0.02
 
 

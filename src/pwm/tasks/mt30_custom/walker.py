@@ -12,7 +12,7 @@ _CONTROL_TIMESTEP = 0.025
 
 
 class Backwards(walker.PlanarWalker):
-    """stand * (5 move + 1) / 6: the suite's reward with the speed counted the other way."""
+    """stand * (5 move + 1) / 6: the suite's reward with the opposite sign of the speed."""
 
     def get_reward(self, physics: walker.Physics) -> float:
         speed = self._move_speed
