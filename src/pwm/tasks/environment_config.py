@@ -13,9 +13,9 @@ class EnvironmentConfig:
     """The simulator that a baseline trains in."""
 
     mass_matrix_every: int | None = None
-    """Simulator substeps between two updates of the mass matrix; none is the task's own choice."""
+    """Simulator substeps between two updates of the mass matrix; by default the task's own."""
     contact_stiffness: float | None = None
-    """Stiffness of ground contact, newtons per metre; none is the task's own."""
+    """Stiffness of ground contact in newtons per metre; by default the task's own."""
 
     def __post_init__(self) -> None:
         for name in ("mass_matrix_every", "contact_stiffness"):
@@ -23,5 +23,5 @@ class EnvironmentConfig:
             require(value is None or value > 0, name, value, "above 0")
 
     def given(self) -> dict[str, Any]:
-        """The settings that are not left to the task."""
+        """The settings that are not None."""
         return {name: value for name, value in vars(self).items() if value is not None}
