@@ -15,8 +15,7 @@ from benchmarks.reference import networks
 from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
-from pwm.nn.fleet_mlp import FleetMLP
-from pwm.nn.mlp import ConditionedMLP
+from pwm.nn.perceptron import ConditionedMLP, FleetMLP
 from pwm.world_model.config import WorldModelConfig
 from pwm.world_model.model import WorldModel
 

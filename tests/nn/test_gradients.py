@@ -4,8 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pwm.nn.fleet_mlp import FleetMLP
-from pwm.nn.mlp import ConditionedMLP
+from pwm.nn.perceptron import ConditionedMLP, FleetMLP
 from pwm.nn.products import set_precision
 
 EXACT = {"rtol": 1e-11, "atol": 1e-11}
@@ -104,7 +103,7 @@ def test_only_what_is_asked_for_is_computed_and_kept():
     net.requires_grad_(False)
     assert not net(x, context).requires_grad
     out = net(x.requires_grad_(True), context)
-    shared = out.grad_fn.gathered
+    shared = out.grad_fn.shared.gathered
     torch.autograd.grad(out.sum(), x)
     assert all(gathered.take() is None for gathered in shared)
     net.requires_grad_(True)

@@ -185,7 +185,7 @@ def test_what_the_kernels_cannot_serve_goes_to_pytorch():
 )
 def test_without_a_compiler_all_works_and_the_reason_is_told(environment, reason, tmp_path):
     code = (
-        "import torch; from pwm.nn.native import kernels, why_not; from pwm.nn.fleet_mlp import FleetMLP\n"
+        "import torch; from pwm.nn.native import kernels, why_not; from pwm.nn.perceptron import FleetMLP\n"
         "assert kernels() is None; print(why_not()); FleetMLP(2, 3, (4,), 1)(torch.zeros(2, 5, 3)).sum().backward()"
     )
     given = {**os.environ, "PWM_NATIVE": "1", "XDG_CACHE_HOME": str(tmp_path), **environment}

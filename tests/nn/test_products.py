@@ -2,15 +2,15 @@
 
 import copy
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.utils.checkpoint
 
-from pwm.nn.fleet_mlp import FleetMLP
-from pwm.nn.mlp import ConditionedMLP
 from pwm.nn.native.products import multiplies_bfloat16
-from pwm.nn.products import Factor, SharedWeights, has_onednn, product, resolve_precision, set_precision
+from pwm.nn.perceptron import ConditionedMLP, FleetMLP
+from pwm.nn.products import Factor, has_onednn, product, resolve_precision, set_precision
 
 MULTIPLIES = multiplies_bfloat16()
 
@@ -152,8 +152,8 @@ def test_weights_that_last_give_the_same(frozen, rows, precision):
     set_precision(frozen, precision)
     x, context = draw(rows, 300).requires_grad_(True), draw(256)
     shared = frozen.share()
-    assert shared is frozen.share()
-    fresh = SharedWeights([factor.matrix.T for factor in shared.factors], [precision] * 3)
+    assert shared.factors is frozen.share().factors
+    fresh = replace(shared, factors=[Factor(factor.matrix, precision) for factor in shared.factors])
     results = []
     for weights in (shared, fresh):
         out = frozen(x, context, weights)
@@ -269,13 +269,13 @@ def test_packed_products_repeat_whatever_the_threads_and_keep_what_is_not_finite
 
 def test_weights_that_last_are_made_anew_when_they_change(frozen):
     x, context = draw(64, 300), draw(256)
-    before, shared = frozen(x, context), frozen.share()
+    before, factors = frozen(x, context), frozen.share().factors
     with torch.no_grad():
         frozen.linears[1].weight.mul_(2.0)
-    assert frozen.share() is not shared and not torch.equal(frozen(x, context), before)
-    shared = frozen.share()
+    assert frozen.share().factors is not factors and not torch.equal(frozen(x, context), before)
+    factors = frozen.share().factors
     set_precision(frozen, "bfloat16")
-    assert frozen.share() is not shared
+    assert frozen.share().factors is not factors
     frozen.requires_grad_(True)
     assert not any(factor.lasting for factor in frozen.share().factors)
 

@@ -5,10 +5,10 @@ import platform
 import pytest
 import torch
 
-from pwm.nn.fleet_mlp import FleetMLP
 from pwm.nn.native import build, kernels
 from pwm.nn.native.products import multiplies_bfloat16
 from pwm.nn.native.regression import regress, regressible
+from pwm.nn.perceptron import FleetMLP
 from tests.nn.test_gradients import noise, plain_fleet, randomised
 
 needs_kernels = pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
@@ -76,7 +76,7 @@ def test_the_kernel_is_as_close_to_float64_as_pytorch(case, counts, monkeypatch)
     chosen = net.squared_errors(x, targets, weights)
     if multiplies_bfloat16():
         assert all(torch.equal(a, b) for a, b in zip((chosen[0], *chosen[1]), (kernel[0], *kernel[1]), strict=True))
-    monkeypatch.setattr("pwm.nn.fleet_mlp.regressible", lambda *_: False)
+    monkeypatch.setattr("pwm.nn.perceptron.regressible", lambda *_: False)
     operations, exact = net.squared_errors(x, targets, weights), exactly(net, x, targets, weights)
     torch.testing.assert_close(kernel[0].double(), exact[0], rtol=1e-2, atol=2e-3)
     for ours, theirs, true, parameter in zip(kernel[1], operations[1], exact[1], net.listed(), strict=True):
@@ -119,8 +119,8 @@ def test_only_float32_networks_on_a_cpu_go_to_the_kernel(monkeypatch):
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr("pwm.nn.fleet_mlp.regress", never)
-    monkeypatch.setattr("pwm.nn.fleet_mlp.regressible", lambda *_: True)
+    monkeypatch.setattr("pwm.nn.perceptron.regress", never)
+    monkeypatch.setattr("pwm.nn.perceptron.regressible", lambda *_: True)
     for net in (FleetMLP(2, 4, (3,), 1).double(), FleetMLP(2, 4, (3,), 1).to("meta"), FleetMLP(2, 4, (5000,), 1)):
         net.precision = "bfloat16"
         x = torch.zeros(2, 5, 4, dtype=net.weights[0].dtype, device=net.weights[0].device)

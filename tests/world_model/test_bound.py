@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pwm.learning.optimiser import adam
-from pwm.nn.mlp import ConditionedMLP, init_truncated_normal
+from pwm.nn.perceptron import ConditionedMLP, init_truncated_normal
 from pwm.runtime.errors import PWMError
 from pwm.world_model.config import world_model_size
 from pwm.world_model.model import WorldModel

@@ -1,13 +1,12 @@
 """Matrix products in float32 or, several times as fast where the hardware has it, with factors rounded to bfloat16.
 
-`SharedWeights` serves perceptrons that are called many times between two changes of their weights, as in the steps of a
-rollout: weights are rounded once, and the weight gradients of all calls are computed in few large products.
+A `Factor` serves many products: it is rounded once. `Gathered` computes the weight gradients of many calls, as in the
+steps of a rollout, in few large products.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -83,18 +82,28 @@ def lowered(x: Tensor, precision: str) -> Tensor:
     return x.to(torch.bfloat16) if precision == "bfloat16" else x
 
 
+def _rows(x: Tensor) -> Tensor:
+    return x.reshape(-1, x.shape[-1])
+
+
 class Gathered:
-    """Pairs whose products a^T b sum up to the gradient of one weight: multiplied when there are many rows of them."""
+    """The gradient of one weight from many calls: their inputs and gradients, multiplied when there are many rows.
+
+    Args:
+        like: the weight [outputs, inputs], or one for each member [members, inputs, outputs].
+    """
 
     def __init__(self, like: Tensor) -> None:
         self.dtype = like.dtype
+        self.single = like.ndim == 2
         self.pairs: list[tuple[Tensor, Tensor]] = []
         self.rows = 0
         self.total: Tensor | None = None
 
-    def add(self, a: Tensor, b: Tensor) -> None:
-        self.pairs.append((a, b))
-        self.rows += a.shape[-2]
+    def add(self, x: Tensor, grad: Tensor) -> None:
+        """Note the input [..., rows, inputs] of a product and the gradient [..., rows, outputs] at its result."""
+        self.pairs.append((_rows(grad), _rows(x)) if self.single else (x, grad))
+        self.rows += self.pairs[-1][0].shape[-2]
         if self.rows >= _ROWS:
             self._multiply()
 
@@ -113,22 +122,6 @@ class Gathered:
         return total
 
 
-class _Share(torch.autograd.Function):
-    """Hands weights out to many calls. Its backward pass comes after theirs and gives what they left in `gathered`."""
-
-    @staticmethod
-    def forward(ctx, gathered: list[Gathered], *weights: Tensor) -> tuple[Tensor, ...]:
-        ctx.gathered = gathered
-        ctx.set_materialize_grads(False)
-        return tuple(weight.view_as(weight) for weight in weights)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, *_: None) -> tuple[Tensor | None, ...]:
-        totals = [(gathered.take(), gathered.dtype) for gathered in ctx.gathered]
-        return None, *(None if total is None else total.to(dtype) for total, dtype in totals)
-
-
 class Factor:
     """A matrix [k, n], or a batch of them, on the right of several products: rounded once, and kept in the order that
     it is multiplied in where that pays, to the same results.
@@ -145,19 +138,26 @@ class Factor:
         self._ready: dict[tuple[str, bool], Tensor] = {}  # who multiplies it, and whether it is transposed
 
     @property
+    def members(self) -> int | None:
+        """How many matrices; None for a single one without that axis."""
+        return len(self.matrix) if self.matrix.ndim == 3 else None
+
+    @property
     def dtype(self) -> torch.dtype:
         """What its left factors have to be in."""
         return self.matrix.dtype
 
     def times(self, x: Tensor) -> Tensor:
-        """x [..., rows, k] times the matrix."""
+        """x [members, rows, k] times the matrices, or x [..., k] times the only one."""
         return self._product(x, self.matrix, False)
 
     def back(self, grad: Tensor) -> Tensor:
-        """The gradient at x from that at `times(x)`: grad [..., rows, n] times the transpose."""
+        """The gradient at x from that at `times(x)`: that times the transpose."""
         return self._product(grad, self.matrix.mT, True)
 
     def _product(self, x: Tensor, matrix: Tensor, transposed: bool) -> Tensor:
+        if matrix.ndim == 2 and x.ndim != 2:
+            return self._product(_rows(x), matrix, transposed).view(*x.shape[:-1], matrix.shape[-1])
         if served(matrix) and native.multiplies(x, matrix):
             if ("ours", transposed) not in self._ready:
                 self._ready["ours", transposed] = native.pack(matrix)
@@ -173,29 +173,3 @@ class Factor:
             return product(x, matrix)
         ready = self._ready["oneDNN", transposed]
         return torch.ops.mkldnn._linear_pointwise(x.contiguous(), ready, None, "none", [], "")
-
-
-class SharedWeights:
-    """The weights of one perceptron, for calls between which they do not change.
-
-    Args:
-        weights: matrices [outputs, inputs]; gradients pass on to them.
-        precisions: "float32" or "bfloat16" for each, the number format that it is multiplied in.
-        lasting: that they will serve many times.
-
-    Attributes:
-        factors: what a layer's input is multiplied with, without graph.
-        handles: what a call names to autograd as its weights; their gradient stays None.
-        gathered: where a call's backward pass puts its share of each weight's gradient.
-    """
-
-    def __init__(self, weights: Sequence[Tensor], precisions: Sequence[str], lasting: bool = False) -> None:
-        self.factors = [
-            Factor(lowered(weight.detach(), precision).contiguous().T, precision, lasting)
-            for weight, precision in zip(weights, precisions, strict=True)
-        ]
-        self.gathered = [Gathered(weight) for weight in weights]
-        if torch.is_grad_enabled() and any(weight.requires_grad for weight in weights):
-            self.handles = _Share.apply(self.gathered, *weights)
-        else:
-            self.handles = tuple(weight.detach() for weight in weights)

@@ -9,8 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pwm.nn.mlp import ConditionedMLP
-from pwm.nn.products import SharedWeights
+from pwm.nn.perceptron import ConditionedMLP, SharedWeights
 from pwm.nn.two_hot import TwoHot
 from pwm.runtime.errors import PWMError
 

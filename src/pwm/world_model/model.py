@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pwm.nn.mlp import ConditionedMLP, init_truncated_normal
+from pwm.nn.perceptron import ConditionedMLP, init_truncated_normal
 from pwm.nn.two_hot import TwoHot
 from pwm.runtime.errors import PWMError
 from pwm.world_model.bound import BoundModel

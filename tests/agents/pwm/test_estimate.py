@@ -36,7 +36,7 @@ def test_the_rehearsal_finds_what_a_real_update_needs(model, store, count, preci
     for parameter in (p for module in modules for p in module.parameters()):
         parameter.grad = None
     held = 4 * sum(p.numel() for m in (model, *modules, *modules, *modules, *modules) for p in m.parameters())
-    frozen = [net._frozen[2].factors for net in (model.encoder, model.dynamics, model.reward)]
+    frozen = [net.share().factors for net in (model.encoder, model.dynamics, model.reward)]
     made_once = [x for factors in frozen for factor in factors for x in (factor.matrix, *factor._ready.values())]
     held += sum(x.nbytes for x in made_once if x.dtype != torch.float32)
     real = held + peak_bytes(learner.update, "cpu")

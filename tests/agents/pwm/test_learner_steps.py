@@ -11,7 +11,7 @@ from pwm.agents.pwm.critic import FleetCritic
 from pwm.agents.pwm.imagination import ImaginedRollout, imagine
 from pwm.agents.pwm.learn import learn
 from pwm.agents.pwm.learner import FleetLearner
-from pwm.nn.fleet_mlp import FleetMLP
+from pwm.nn.perceptron import FleetMLP
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
 from pwm.runtime.random import key_of, normal, uniform

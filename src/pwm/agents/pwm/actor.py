@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pwm.agents.pwm.config import PolicyConfig
-from pwm.nn.fleet_mlp import FleetMLP, SharedFleet
+from pwm.nn.perceptron import FleetMLP, SharedWeights
 
 
 class FleetActor(nn.Module):
@@ -34,12 +34,12 @@ class FleetActor(nn.Module):
         """Noise [members, 1, action_dim], never below the configured minimum."""
         return self.log_std.clamp(min=self.min_log_std).exp()
 
-    def mean(self, latent: Tensor, shared: SharedFleet | None = None) -> Tensor:
+    def mean(self, latent: Tensor, shared: SharedWeights | None = None) -> Tensor:
         """The deterministic action [members, rows, action_dim] for latents [members, rows, latent_dim]."""
         return torch.tanh(self.net(latent, shared))
 
     def forward(
-        self, latent: Tensor, noise: Tensor, shared: SharedFleet | None = None, std: Tensor | None = None
+        self, latent: Tensor, noise: Tensor, shared: SharedWeights | None = None, std: Tensor | None = None
     ) -> Tensor:
         """The action for standard normal `noise` [members, rows, action_dim].
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pwm.agents.pwm.config import PolicyConfig
-from pwm.nn.fleet_mlp import FleetMLP
+from pwm.nn.perceptron import FleetMLP
 
 
 class FleetCritic(nn.Module):

@@ -15,9 +15,7 @@ from pwm.acting.policy_file import padded_observations
 from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.learner import FleetLearner
-from pwm.nn.fleet_mlp import SharedFleet
-from pwm.nn.mlp import ConditionedMLP
-from pwm.nn.products import SharedWeights
+from pwm.nn.perceptron import ConditionedMLP, SharedWeights
 from pwm.runtime.checkpoint import load_module, module_tensors, write_described
 from pwm.runtime.config import from_dict, to_dict
 from pwm.runtime.files import PathLike
@@ -71,7 +69,7 @@ class Policy(nn.Module):
         latent = self.encoder(torch.addcmul(-self.shift, padded, self.scale), self.context, encoder)
         return self.actor.mean(latent, actor)
 
-    def _shared(self) -> tuple[SharedWeights, SharedFleet]:
+    def _shared(self) -> tuple[SharedWeights, SharedWeights]:
         """What both networks make of their weights before they multiply; made again where a weight has changed."""
         self._weights = self._weights or tuple(self.parameters())  # to walk the modules takes as long as an action
         state = (self.scale.device, *((w.data_ptr(), w.dtype, w._version) for w in self._weights))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pwm.nn.mlp import ConditionedMLP
+from pwm.nn.perceptron import ConditionedMLP
 from pwm.runtime.errors import PWMError
 from pwm.world_model.checkpoints.layouts import BUFFERS, ENSEMBLES, NORMED, Agent, Layer, Stack
 from pwm.world_model.checkpoints.widths import TaskSizes, Widths

@@ -7,8 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pwm.nn.fleet_mlp import FleetMLP
-from pwm.nn.mlp import ConditionedMLP, init_truncated_normal
+from pwm.nn.perceptron import ConditionedMLP, FleetMLP, init_truncated_normal
 from pwm.runtime.errors import PWMError
 
 
@@ -133,3 +132,18 @@ def test_a_context_of_more_axes_than_the_input():
 def test_groups_must_divide_the_output():
     with pytest.raises(PWMError, match="simnorm_group 3 does not divide the width 8"):
         ConditionedMLP(5, 3, (16,), 8, simnorm_group=3)
+
+
+def test_a_batch_without_rows():
+    net, fleet = ConditionedMLP(5, 3, (16,), 8, simnorm_group=4), FleetMLP(2, 5, (16,), 4)
+    x = torch.zeros(2, 0, 5, requires_grad=True)
+    for out in (net(x, torch.zeros(16)), fleet(x)):
+        assert torch.autograd.grad(out.sum(), x)[0].shape == x.shape
+
+
+def test_names_in_files():
+    """Checkpoints and policy files hold tensors by these names."""
+    names = "linears.0.weight linears.0.bias linears.1.weight linears.1.bias norms.0.weight norms.0.bias"
+    assert [*ConditionedMLP(5, 3, (16,), 8).state_dict()] == names.split()
+    names = "weights.0 weights.1 biases.0 biases.1 gains.0 shifts.0"
+    assert [*FleetMLP(2, 5, (16,), 4).state_dict()] == names.split()
