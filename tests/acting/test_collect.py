@@ -1,6 +1,5 @@
 """Collected episodes: what the store holds is what the environment saw, and replays to the same numbers."""
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -12,24 +11,9 @@ from pwm.acting.seeds import episode_seeds
 from pwm.data.store import open_store
 from pwm.runtime.errors import PWMError
 from pwm.tasks.spec import TaskSpec
+from tests.toys import toy_task
 
-
-class Drift(gymnasium.Env):
-    """The state moves with the action; an episode terminates beyond 1, and is cut off after 6 steps."""
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.state, self.steps = self.np_random.uniform(-0.5, 0.5, 2).astype(np.float32), 0
-        return self.state, {}
-
-    def step(self, action):
-        assert action.dtype == np.float32 and np.abs(action).max() <= 1
-        self.state += np.float32(0.4) * action  # in place: a recorder that keeps no copy would be wrong
-        self.steps += 1
-        return self.state, float(self.state.sum()), bool(self.state[0] > 1), self.steps == 6, {}
-
-
-SPEC = TaskSpec("drift", 2, 2, 6, 3, "return", make=lambda **_: Drift())
+SPEC = toy_task("drift", 2, 2, 6, wall=1.0)
 
 
 def towards(seeds):
@@ -40,7 +24,7 @@ def test_what_is_stored_replays(tmp_path):
     parts = [Part(SPEC, towards, "scripted", 5, 0.0, "expert"), Part(SPEC, towards, "scripted", 4, 0.5, "medium")]
     collect(tmp_path / "s", parts, 7)
     store = open_store(tmp_path / "s", verify=True)
-    data, env = store["drift"], Drift()
+    data, env = store["drift"], SPEC.make()
     assert store.quality("drift").tolist() == ["expert"] * 5 + ["medium"] * 4
     assert data.terminations.any() and len(set(data.lengths)) > 1
     noisy = 0

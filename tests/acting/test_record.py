@@ -1,7 +1,5 @@
 """Whole episodes as arrays: they replay, for several tasks at once, and are what `collect` writes."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
@@ -17,9 +15,9 @@ from pwm.acting.vector_environment import WorkerEnvironment
 from pwm.acting.workers import Workers
 from pwm.data.store import open_store
 from pwm.runtime.errors import PWMError
-from tests.acting.odd_tasks import FallingEnv, small
+from tests.toys import travelling_task
 
-SPECS = [small("even", 7), small("falling", 9, make=partial(FallingEnv, 9))]
+SPECS = [travelling_task("even", 7), travelling_task("falling", 9, wall=2.5)]
 SEEDS = np.array([[3, 4, 5], [6, 7, 8]])
 
 

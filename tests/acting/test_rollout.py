@@ -4,6 +4,7 @@ import pytest
 from pwm.acting.rollout import run_episodes
 from pwm.runtime.errors import PWMError
 from pwm.tasks.registry import get_task
+from tests.toys import toy_task
 
 
 def linear_policy(width, action_dim, padding=0.0):
@@ -31,8 +32,8 @@ def plain_loop(spec, act, seed, width):
 
 
 @pytest.fixture
-def specs(toy_spec):
-    return [toy_spec("a", 3, 2, 6), toy_spec("b", 5, 1, 9, terminate_at=4), toy_spec("c", 4, 3, 8)]
+def specs():
+    return [toy_task("a", 3, 2, 6), toy_task("b", 5, 1, 9, terminate_at=4), toy_task("c", 4, 3, 8)]
 
 
 SEEDS = np.array([[3, 4, 5, 6], [3, 1, 2, 0], [9, 8, 7, 6]])
@@ -128,17 +129,17 @@ def test_a_non_finite_action_names_task_step_and_seed(specs, value):
         run_episodes(specs, act, SEEDS)
 
 
-def test_success_of_the_last_step_and_of_any_step(toy_spec):
-    specs = [toy_spec("a", length=6, reports_success=True), toy_spec("b", length=5, reports_success=True)]
-    specs.append(toy_spec("c"))
+def test_success_of_the_last_step_and_of_any_step():
+    specs = [toy_task("a", length=6, reports_success=True), toy_task("b", length=5, reports_success=True)]
+    specs.append(toy_task("c"))
     episodes = run_episodes(specs, lambda _: np.zeros((3, 2, 2)), [[0, 1]] * 3)
     np.testing.assert_array_equal(episodes.success, [[0, 0], [1, 1], [np.nan, np.nan]])
     np.testing.assert_array_equal(episodes.success_any, [[1, 1], [1, 1], [np.nan, np.nan]])
 
 
-def test_environments_are_closed_also_after_an_error(toy_spec):
+def test_environments_are_closed_also_after_an_error():
     made = []
-    specs = [toy_spec(made=made)]
+    specs = [toy_task(made=made)]
     run_episodes(specs, lambda _: np.zeros((1, 2, 2)), [[0, 1]])
     with pytest.raises(ZeroDivisionError):
         run_episodes(specs, lambda _: 1 / 0, [[0, 1]])

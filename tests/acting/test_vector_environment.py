@@ -1,7 +1,5 @@
 """Simulators in worker processes as one vector environment: it equals single environments, step by step."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -10,9 +8,10 @@ from pwm.acting.vector_environment import WorkerEnvironment
 from pwm.acting.vector_episodes import play_episodes
 from pwm.runtime.errors import PWMError
 from pwm.tasks.vector import DifferentiableEnvironment, VectorEnvironment
-from tests.acting.odd_tasks import FallingEnv, raise_at_three, small
+from tests.acting.odd_tasks import raise_at_three
+from tests.toys import travelling_task
 
-SPEC = small("falling", 5, make=partial(FallingEnv, 5))
+SPEC = travelling_task("falling", 5, wall=1.5)
 
 
 def actions_of(step):
@@ -70,7 +69,7 @@ def test_an_episode_is_a_function_of_seed_row_and_number():
             first.append(environment.reset())
         return first
 
-    long = small("long", 50)
+    long = travelling_task("long", 50)
     usual = starts(WorkerEnvironment(long, 3, 7), (2, 2, 2))
     assert all(torch.equal(a, b) for a, b in zip(usual, starts(WorkerEnvironment(long, 3, 7), (1, 5, 3))))
     assert all(torch.equal(a[:2], b) for a, b in zip(usual, starts(WorkerEnvironment(long, 2, 7), (2, 2, 2))))
@@ -129,7 +128,7 @@ def test_wrong_use_is_named():
         environment.step(torch.zeros(3, 2))
     with pytest.raises(PWMError, match="falling: the policy gave a non-finite action at step 0"):
         environment.step(torch.full((2, 2), torch.nan))
-    broken = WorkerEnvironment(small("broken", trouble=raise_at_three), 1, [9])
+    broken = WorkerEnvironment(travelling_task("broken", trouble=raise_at_three), 1, [9])
     broken.reset()
     with pytest.raises(PWMError, match="broken: its environment failed at step 3 in the episode with seed 9"):
         for _ in range(4):

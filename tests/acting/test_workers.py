@@ -17,7 +17,7 @@ from pwm.acting.workers import Workers, count_cores
 from pwm.runtime.errors import PWMError
 from pwm.tasks.registry import get_task
 from tests.acting import odd_tasks
-from tests.acting.odd_tasks import small
+from tests.toys import toy_task, travelling_task
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("returns", "lengths", "success", "success_any")
@@ -76,27 +76,27 @@ def test_the_simulator_in_any_number_of_processes(two, three):
 
 
 def test_success_comes_from_there_too(two):
-    specs, seeds = [small("a"), small("b", 9)], [[1, 2, 3], [4, 5, 6]]
+    specs, seeds = [travelling_task("a"), travelling_task("b", 9)], [[1, 2, 3], [4, 5, 6]]
     alone = run_episodes(specs, act, seeds)
     assert 0 < alone.success.sum() < alone.success_any.sum()
     assert same(alone, run_episodes(specs, act, seeds, None, None, two))
 
 
-def test_no_process_starts_where_none_is_needed(toy_spec):
+def test_no_process_starts_where_none_is_needed():
     with workers(4) as pool:
-        run_episodes([small("a")], act, [[1]], None, None, pool)
-        run_episodes([toy_spec()], act, [[1, 2]], None, None, pool)
+        run_episodes([travelling_task("a")], act, [[1]], None, None, pool)
+        run_episodes([toy_task()], act, [[1, 2]], None, None, pool)
         assert processes_of(pool) == []
     assert workers(1).count == 1 and count_cores() >= 1
 
 
-def test_a_task_that_cannot_travel_stays_here(two, toy_spec, capsys):
+def test_a_task_that_cannot_travel_stays_here(two, capsys):
     here = [
-        toy_spec("a-closure"),
-        small("known-here", make=partial(odd_tasks.make_here_alone, 6)),
-        small("read-here", make=odd_tasks.OnlyHere()),
+        toy_task("a-closure"),
+        travelling_task("known-here", make=partial(odd_tasks.make_here_alone, 6)),
+        travelling_task("read-here", make=odd_tasks.OnlyHere()),
     ]
-    specs, seeds = [*here, small("d")], np.arange(16).reshape(4, 4)
+    specs, seeds = [*here, travelling_task("d")], np.arange(16).reshape(4, 4)
     alone = run_episodes(specs, act, seeds)
     assert same(alone, run_episodes(specs, act, seeds, None, None, two))
     lines = capsys.readouterr().out.splitlines()
@@ -108,7 +108,7 @@ def test_a_task_that_cannot_travel_stays_here(two, toy_spec, capsys):
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_an_environment_that_raises_is_named(count):
-    specs = [small("good"), small("broken", trouble=odd_tasks.raise_at_three)]
+    specs = [travelling_task("good"), travelling_task("broken", trouble=odd_tasks.raise_at_three)]
     with workers(count) as pool:
         pattern = (
             r"broken: its environment failed at step 3 in the episode with seed 1[12] .ValueError: the arm fell off"
@@ -121,7 +121,7 @@ def test_an_environment_that_raises_is_named(count):
 
 @pytest.mark.parametrize(("trouble", "how"), [("die_elsewhere", "signal 9"), ("leave_elsewhere", "exit code 7")])
 def test_a_process_that_dies_is_named(trouble, how):
-    specs = [small("good"), small("deadly", trouble=getattr(odd_tasks, trouble))]
+    specs = [travelling_task("good"), travelling_task("deadly", trouble=getattr(odd_tasks, trouble))]
     with workers(2) as pool:
         # Every second environment is there: the deadly one with seed 12.
         with pytest.raises(PWMError, match=rf"^deadly, episode with seed 12: the worker process died \({how}\); use"):
@@ -137,7 +137,7 @@ def test_a_policy_that_fails_ends_the_processes():
 
         started = []
         with pytest.raises(ZeroDivisionError):
-            run_episodes([small("a")], fail, [[1, 2]], None, None, pool)
+            run_episodes([travelling_task("a")], fail, [[1, 2]], None, None, pool)
         assert len(started) == 1 and not started[0].is_alive()
 
 
@@ -150,10 +150,11 @@ from pwm.acting.environments import Table
 from pwm.acting.rollout import run_episodes
 from pwm.acting.workers import Workers
 from tests.acting import odd_tasks
+from tests.toys import travelling_task
 def announce(steps):
     print("pids", *(w._process.pid for w in pool._others), flush=True) if steps == 2 else None
 with Workers(3, Table.size(6, 3, 2)) as pool:
-    spec = odd_tasks.small("slow", {length}, odd_tasks.sleep)
+    spec = travelling_task("slow", {length}, trouble=odd_tasks.sleep)
     act = lambda observations: np.zeros((*observations.shape[:2], 2))
     print(run_episodes([spec], act, [[1, 2, 3, 4, 5, 6]], announce, None, pool).lengths.tolist())
 """

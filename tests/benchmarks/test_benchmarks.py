@@ -22,8 +22,8 @@ from benchmarks.results import Context
 from pwm.acting.policy_file import act_together
 from pwm.acting.rollout import run_episodes
 from pwm.agents.plan_config import PlanConfig
-from pwm.tasks.spec import TaskSpec
 from tests.benchmarks.conftest import POLICY
+from tests.toys import toy_task
 
 
 @pytest.fixture
@@ -145,23 +145,7 @@ def test_both_sides_act_alike():
         assert np.ptp(policy.act(x)) > 0
 
 
-class Walk:
-    """A small environment in the form that the library steps: the return depends on actions and seed."""
-
-    def reset(self, seed):
-        self.state, self.steps = np.random.default_rng(seed).normal(size=3).astype(np.float32), 0
-        return self.state, {}
-
-    def step(self, action):
-        self.steps += 1
-        self.state = (0.5 * self.state + action.sum()).astype(np.float32)
-        return self.state, float(self.state.sum()), False, self.steps == 4, {}
-
-    def close(self):
-        pass
-
-
-SPECS = [TaskSpec(name, 3, a, 4, 1, "return", lambda render_mode=None: Walk()) for name, a in (("one", 1), ("two", 2))]
+SPECS = [toy_task(name, 3, a, 4) for name, a in (("one", 1), ("two", 2))]
 
 
 def test_evaluation_steps(context):

@@ -1,7 +1,5 @@
 """`pwm data collect`: random, scripted and learned policies into a store."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -14,9 +12,8 @@ from pwm.runtime.config import to_dict
 from pwm.runtime.files import sha256
 from pwm.tasks import registry
 from pwm.world_model.config import world_model_size
-from tests.acting.odd_tasks import FallingEnv, small
-from tests.cli.conftest import SIZES
 from tests.cli.test_data import done, refused
+from tests.toys import SIZES, travelling_task
 
 
 def test_random_actions_in_two_qualities(pwm, tmp_path):
@@ -33,7 +30,7 @@ def test_random_actions_in_two_qualities(pwm, tmp_path):
 
 def test_the_store_is_the_same_from_any_number_of_processes(pwm):
     """A group of 32 episodes and one of 3, of a task that ends by its length alone and of one that falls."""
-    for spec in (small("even", 9), small("falling", 9, make=partial(FallingEnv, 9))):
+    for spec in (travelling_task("even", 9), travelling_task("falling", 9, wall=2.5)):
         registry.register_task(spec)
     command = ("data", "collect", "--tasks", "even", "falling", "--episodes", "35", "--noise", "0.3", "--seed", "3")
     prints = set()

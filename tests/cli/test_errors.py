@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import FAST, FAST_POLICY, write_store
+from tests.commands import FAST, FAST_POLICY
+from tests.stores import random_store
 
 
 @pytest.fixture
@@ -43,13 +44,13 @@ def test_unknown_task(refused, store, pretrain):
 
 
 def test_a_task_without_simulator(refused, tmp_path):
-    data = write_store(tmp_path / "other", {"toy-zz": (3, 2)})
+    data = random_store(tmp_path / "other", {"toy-zz": (3, 2)}, [12]).path
     assert "unknown task 'toy-zz'" in refused("quickstart", "--data", data, "--preset", "tiny")
 
 
 def test_data_and_model_of_other_sizes(refused, pwm, pretrain, tmp_path):
     run = pretrain()
-    data = write_store(tmp_path / "other", {"toy-a": (4, 2), "toy-b": (2, 1)})
+    data = random_store(tmp_path / "other", {"toy-a": (4, 2), "toy-b": (2, 1)}, [12] * 12).path
     arguments = ("learn", "--world-model", run, "--task", "toy-a", *FAST_POLICY)
     assert "task toy-a: the world model has (observation, action) sizes (3, 2), the data (4, 2)" in refused(
         *arguments, "--data", data

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.cli.conftest import FAST_POLICY, contents
+from tests.commands import FAST_POLICY, contents
 
 hub_errors = pytest.importorskip("huggingface_hub.errors")
 HTTP = sys.modules[hub_errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0]]

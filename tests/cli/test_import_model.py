@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from pwm.data.writer import StoreWriter
 from pwm.world_model.files import load_world_model
-from tests.cli.conftest import FAST, FAST_POLICY
+from tests.commands import FAST, FAST_POLICY
 from tests.world_model.checkpoints.published import Published
 
 # The toy tasks of this folder, in the order of the embedding's rows.

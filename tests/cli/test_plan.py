@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pwm.agents.pwm.planned import PlannedPolicy
-from tests.cli.conftest import FAST_POLICY, contents
+from tests.commands import FAST_POLICY, contents
 
 FAST_PLAN = "--samples 8 --policy-samples 2 --elites 2 --iterations 2 --horizon 2".split()
 

@@ -7,8 +7,8 @@ import pytest
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.pipeline.recipe import RECIPES
 from pwm.world_model.pretrain import Pretrainer
-from tests.cli.conftest import contents
-from tests.cli.test_steps import stop_at
+from tests.commands import contents
+from tests.interrupt import updates_of
 
 
 @pytest.fixture
@@ -52,8 +52,7 @@ def test_stopped_in_every_stage_it_ends_with_the_same_bits(pwm, tiny, monkeypatc
     assert pwm(*tiny, "whole").code == 0
     clock = 0.0
     for cls, update in ((Pretrainer, 15), (Pretrainer, 33), (FleetLearner, 7), (FleetLearner, 19)):
-        with monkeypatch.context() as patch:
-            stop_at(patch, cls, update)
+        with updates_of(cls, stop=update):
             assert pwm(*tiny, "parts").code == 130
         total = sum(json.loads(Path("parts/clock.json").read_text()).values())
         assert total > clock

@@ -11,20 +11,8 @@ from pathlib import Path
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.runtime.metrics import read_metrics
 from pwm.world_model.pretrain import Pretrainer
-from tests.cli.conftest import FAST, FAST_POLICY, contents
-
-
-def stop_at(monkeypatch, cls, update):
-    """Let Ctrl-C be pressed when a trainer begins its update number `update`."""
-    original = cls.update
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits an ignored SIGINT
-
-    def interrupted(self):
-        if self.updates == update:
-            signal.raise_signal(signal.SIGINT)
-        return original(self)
-
-    monkeypatch.setattr(cls, "update", interrupted)
+from tests.commands import FAST, FAST_POLICY, contents
+from tests.interrupt import updates_of
 
 
 def test_pretrain_learn_evaluate_report(pwm, pretrain, store):
@@ -64,10 +52,9 @@ def test_the_same_again_is_skipped(pwm, pretrain, store):
     assert contents(run, "**/*.*") == before
 
 
-def test_interrupted_pretraining_resumes_to_the_same_bits(pwm, pretrain, store, monkeypatch):
+def test_interrupted_pretraining_resumes_to_the_same_bits(pwm, pretrain, store):
     whole = pretrain("whole")
-    with monkeypatch.context() as patch:
-        stop_at(patch, Pretrainer, 5)
+    with updates_of(Pretrainer, stop=5):
         outcome = pwm("pretrain", "--data", store, "--out", "run", "--size", "tiny", *FAST)
     assert outcome.code == 130 and outcome.err.count("\n") == 1 and "resumes" in outcome.err
     seconds = json.loads(Path("run/clock.json").read_text())["pretrain"]
@@ -79,12 +66,11 @@ def test_interrupted_pretraining_resumes_to_the_same_bits(pwm, pretrain, store, 
     assert [line["step"] for line in read_metrics("run")] == [line["step"] for line in read_metrics(whole)]
 
 
-def test_interrupted_learning_resumes_to_the_same_bits(pwm, pretrain, monkeypatch):
+def test_interrupted_learning_resumes_to_the_same_bits(pwm, pretrain):
     run = pretrain()
     learn = ("learn", "--world-model", run, *FAST_POLICY, "--out")
     assert pwm(*learn, "whole").code == 0
-    with monkeypatch.context() as patch:
-        stop_at(patch, FleetLearner, 3)
+    with updates_of(FleetLearner, stop=3):
         assert pwm(*learn, "parts").code == 130
     outcome = pwm(*learn, "parts")
     assert outcome.code == 0 and "Policies: resume after update 2 of 6" in outcome.out

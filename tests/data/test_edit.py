@@ -7,26 +7,27 @@ from pwm.data.edit import choose, merge, write_subset
 from pwm.data.manifest import Origin
 from pwm.data.sample import sample_store_path
 from pwm.data.store import open_store
-from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
+from tests.stores import random_store
 
 TAGS = ("random", "medium", "expert", None)
 
 
 def write(path, tasks=("a", "b"), first=0, episodes=8, width=2, length=6, source=None):
     """Episode i has the return i, and the tag i modulo 4; lengths differ."""
-    random = np.random.default_rng(first)
-    origins = [Origin("random", 0.0, first, 0, episodes, None, {"mujoco": "3"})]
-    with StoreWriter(path) as writer:
-        for task in tasks:
-            writer.add_task(task, width, 1, length, 2, source, origins)
-            for i in range(first, first + episodes):
-                steps = 3 + i % 4
-                rewards = np.full(steps, i / steps)
-                ends = np.arange(steps) == steps - 1 if i % 3 == 0 else None
-                observations, actions = random.normal(size=(steps + 1, width)), random.uniform(-1, 1, (steps, 1))
-                writer.add_episode(task, observations, actions, rewards, ends, TAGS[i % 4])
-    return open_store(path)
+    numbers = range(first, first + episodes)
+    return random_store(
+        path,
+        dict.fromkeys(tasks, (width, 1)),
+        [3 + i % 4 for i in numbers],
+        ends=[e for e, i in enumerate(numbers) if i % 3 == 0],
+        rewards=lambda observations, e: np.full(len(observations) - 1, (first + e) / (len(observations) - 1)),
+        tags=[TAGS[i % 4] for i in numbers],
+        episode_length=length,
+        source=source,
+        origins=[Origin("random", 0.0, first, 0, episodes, None, {"mujoco": "3"})],
+        seed=first,
+    )
 
 
 def episode(store, task, e):

@@ -11,8 +11,8 @@ from pwm.data.manifest import Origin
 from pwm.data.minari_export import export_minari
 from pwm.data.minari_import import store_from_minari, task_of
 from pwm.data.store import open_store
-from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
+from tests.stores import random_store
 
 minari = pytest.importorskip("minari")
 pytest.importorskip("h5py")
@@ -26,16 +26,9 @@ def root(tmp_path, monkeypatch):
 
 def write(path, tags=("expert", None, "medium")):
     """Two tasks of different sizes; lengths differ, one episode terminates."""
-    random = np.random.default_rng(0)
-    with StoreWriter(path) as writer:
-        for task, (o, a) in {"b.1": (3, 2), "a": (2, 1)}.items():
-            origins = [Origin("random", 0.1, 3, 0, 3, "expert", {"mujoco": "3"})] if any(tags) else []
-            writer.add_task(task, o, a, 9, 2, "by hand", origins)
-            for steps, tag in zip((4, 1, 9), tags, strict=True):
-                ends = (np.arange(steps) == steps - 1) & (steps == 4)
-                observations, actions = random.normal(size=(steps + 1, o)), random.uniform(-1, 1, (steps, a))
-                writer.add_episode(task, observations, actions, random.normal(size=steps), ends, tag)
-    return open_store(path)
+    origins = [Origin("random", 0.1, 3, 0, 3, "expert", {"mujoco": "3"})] if any(tags) else []
+    more = {"ends": [0], "tags": tags, "source": "by hand", "origins": origins}
+    return random_store(path, {"b.1": (3, 2), "a": (2, 1)}, (4, 1, 9), **more)
 
 
 def test_export_is_what_minari_loads(tmp_path, root):

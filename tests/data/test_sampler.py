@@ -6,34 +6,19 @@ from pwm.data.sampler import SliceSampler, split_episodes
 from pwm.data.store import open_store
 from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
+from tests.stores import SCALE, tag, tagged_store
 
 LENGTHS = {"narrow": (5, 1, 3, 4, 3), "wide": (6, 2, 3)}
 DIMS = {"narrow": (2, 1), "wide": (4, 3)}
-SCALE = 8192  # a power of two brings tags into the range of actions without rounding
-
-
-def tag(task, episode, step):
-    """A number that tells which task, episode and step a value came from."""
-    return (list(LENGTHS).index(task) + 1) * 1000 + episode * 100 + step
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Every value is the tag of its step (+ 0.25 in actions, scaled; + 0.5 in rewards); one episode terminates."""
-    path = tmp_path_factory.mktemp("store")
-    with StoreWriter(path) as writer:
-        for task, lengths in LENGTHS.items():
-            o, a = DIMS[task]
-            writer.add_task(task, o, a, episode_length=6, action_repeat=2)
-            for e, steps in enumerate(lengths):
-                tags = np.array([tag(task, e, t) for t in range(steps + 1)], np.float32)
-                ends = (np.arange(steps) == steps - 1) & (task == "wide") & (e == 1)
-                observations, actions = (
-                    np.repeat(tags[:, None], o, 1),
-                    np.repeat((tags[:-1, None] + 0.25) / SCALE, a, 1),
-                )
-                writer.add_episode(task, observations, actions, tags[:-1] + 0.5, ends)
-    return open_store(path, verify=True)
+    return tagged_store(tmp_path_factory.mktemp("store"), DIMS, LENGTHS, [("wide", 1)])
+
+
+def tag_of(task, episode, step):
+    return tag(list(LENGTHS).index(task), episode, step)
 
 
 def starts(batch):
@@ -53,7 +38,7 @@ def test_slices_are_consecutive_aligned_padded_and_stay_inside_one_episode(store
     for b, start in enumerate(starts(batch)):
         task = store.tasks[batch.tasks[b]]
         episode, step = start % 1000 // 100, start % 100
-        assert start == tag(task, episode, step) and step + horizon <= LENGTHS[task][episode]
+        assert start == tag_of(task, episode, step) and step + horizon <= LENGTHS[task][episode]
         o, a = DIMS[task]
         wanted = torch.arange(start, start + horizon + 1, dtype=torch.float32)
         assert torch.equal(batch.observations[:, b, :o], wanted[:, None].expand(-1, o))
@@ -82,7 +67,7 @@ def test_tasks_are_uniform_and_then_starts_are(store):
     horizon, n = 2, 60_000
     drawn = starts(SliceSampler(store, horizon, n, seed=0).sample(0))
     for task, lengths in LENGTHS.items():
-        valid = [tag(task, e, t) for e, steps in enumerate(lengths) for t in range(steps - horizon + 1)]
+        valid = [tag_of(task, e, t) for e, steps in enumerate(lengths) for t in range(steps - horizon + 1)]
         counts = np.array([drawn.count(start) for start in valid])
         share = 1 / len(LENGTHS) / len(valid)
         # Five standard deviations of a binomial count.

@@ -6,30 +6,18 @@ import scipy.stats
 import torch
 
 from pwm.data.states import COARSE, StateSource, rank_weights
-from pwm.data.store import EpisodeStore, TaskEpisodes, open_store
-from pwm.data.writer import StoreWriter
+from pwm.data.store import EpisodeStore, TaskEpisodes
 from pwm.runtime import random
 from pwm.runtime.errors import PWMError
+from tests.stores import SCALE, tagged_store
 
 LENGTHS = {"narrow": (5, 1, 3), "wide": (4, 2)}
 DIMS = {"narrow": (2, 1), "wide": (4, 3)}
-SCALE = 8192  # a power of two brings tags into the range of actions without rounding
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Every value tells its task, episode and step: task * 1000 + episode * 100 + step."""
-    path = tmp_path_factory.mktemp("starts") / "store"
-    with StoreWriter(path) as writer:
-        for number, (task, lengths) in enumerate(LENGTHS.items(), start=1):
-            o, a = DIMS[task]
-            writer.add_task(task, o, a, episode_length=6, action_repeat=2)
-            for e, steps in enumerate(lengths):
-                tags = (number * 1000 + e * 100 + np.arange(steps + 1)).astype(np.float32)
-                ends = (np.arange(steps) == steps - 1) & (e == 0)
-                observations, actions = np.repeat(tags[:, None], o, 1), np.repeat(tags[:-1, None] / SCALE, a, 1)
-                writer.add_episode(task, observations, actions, tags[:-1], ends)
-    return open_store(path)
+    return tagged_store(tmp_path_factory.mktemp("starts") / "store", DIMS, LENGTHS, [("narrow", 0), ("wide", 0)])
 
 
 def grid(members, count=600):
@@ -44,7 +32,7 @@ def test_members_draw_uniformly_from_their_own_task(store):
         assert values.tolist() == expected
         assert counts.max() - counts.min() <= 1
     assert torch.equal(observations[0], observations[2])
-    assert torch.equal(actions[:, :, 0] * SCALE, observations[:, :, 0])
+    assert torch.equal(actions[:, :, 0] * SCALE, observations[:, :, 0] + 0.25)
     assert not observations[1, :, 2:].any() and not actions[1, :, 1:].any()
 
 
@@ -67,7 +55,7 @@ def test_weighted_episodes_and_errors(store):
 
 
 def test_rank_weights_prefer_high_returns(store):
-    assert store.returns("narrow").tolist() == [5010.0, 1100.0, 3603.0]
+    assert store.returns("narrow").tolist() == [5012.5, 1100.5, 3604.5]
     np.testing.assert_allclose(rank_weights(store, "narrow", 2.0), [1.0, 1 / 9, 4 / 9])
     np.testing.assert_allclose(rank_weights(store, "narrow", 0.0), 1.0)
 

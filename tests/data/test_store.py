@@ -6,8 +6,8 @@ import pytest
 
 from pwm.data.sample import sample_store_path
 from pwm.data.store import open_store
-from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
+from tests.stores import random_store
 
 LENGTHS = {"narrow": (5, 3, 4), "wide": (6, 2)}
 DIMS = {"narrow": (2, 1), "wide": (4, 3)}
@@ -15,22 +15,10 @@ DIMS = {"narrow": (2, 1), "wide": (4, 3)}
 
 @pytest.fixture
 def folder(tmp_path):
-    """A store of two tasks; one episode of "wide" terminates."""
-    random = np.random.default_rng(0)
-    with StoreWriter(tmp_path / "store") as writer:
-        for task, lengths in LENGTHS.items():
-            o, a = DIMS[task]
-            writer.add_task(task, o, a, episode_length=6, action_repeat=2)
-            for steps in lengths:
-                ends = np.arange(steps) == steps - 1 if (task, steps) == ("wide", 2) else None
-                writer.add_episode(
-                    task,
-                    random.normal(size=(steps + 1, o)),
-                    random.uniform(-1, 1, size=(steps, a)),
-                    np.ones(steps),
-                    ends,
-                )
-    return tmp_path / "store"
+    """A store of two tasks; the second episode of each terminates, and every reward is 1."""
+    return random_store(
+        tmp_path / "store", DIMS, LENGTHS, ends=[1], rewards=lambda observations, _: np.ones(len(observations) - 1)
+    ).path
 
 
 def refused(folder, message, **options):

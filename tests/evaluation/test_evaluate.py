@@ -13,7 +13,6 @@ from pwm.acting.rollout import run_episodes
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.deployed import Policy
 from pwm.data.store import open_store
-from pwm.data.writer import StoreWriter
 from pwm.evaluation.evaluate import evaluate_run, evaluation_seeds
 from pwm.evaluation.statistics import bootstrap_mean_ci
 from pwm.runtime.config import to_dict
@@ -22,17 +21,18 @@ from pwm.runtime.files import write_json
 from pwm.runtime.metrics import read_metrics
 from pwm.tasks import registry
 from pwm.world_model.config import world_model_size
-from tests.acting.odd_tasks import small
+from tests.stores import random_store
+from tests.toys import toy_task, travelling_task
 
 
 @pytest.fixture
-def tasks(toy_spec, monkeypatch):
+def tasks(monkeypatch):
     """Three registered toy tasks, and the environments that were made of them."""
     made = []
     specs = (
-        toy_spec("toy-a", 3, 2, 6, made=made),
-        toy_spec("toy-b", 2, 1, 9, made=made),
-        toy_spec("toy-s", 2, 1, 5, reports_success=True, made=made),
+        toy_task("toy-a", 3, 2, 6, made=made),
+        toy_task("toy-b", 2, 1, 9, made=made),
+        toy_task("toy-s", 2, 1, 5, reports_success=True, made=made),
     )
     registry.list_tasks()
     monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec for spec in specs})
@@ -59,15 +59,7 @@ def save_policy(run, spec, seed, level=0.0, weights=0):
 def run(tmp_path, tasks):
     """A run folder with one policy for two tasks, and the data that it names."""
     specs, _ = tasks
-    random = np.random.default_rng(0)
-    with StoreWriter(tmp_path / "store") as writer:
-        for task in ("toy-a", "toy-b"):
-            spec = specs[task]
-            writer.add_task(task, spec.observation_dim, spec.action_dim, spec.episode_length, 1)
-            for _ in range(12):
-                observations = random.normal(size=(6, spec.observation_dim))
-                writer.add_episode(task, observations, np.zeros((5, spec.action_dim)), random.normal(size=5))
-    store = open_store(tmp_path / "store")
+    store = random_store(tmp_path / "store", {"toy-a": (3, 2), "toy-b": (2, 1)}, [5] * 12, episode_length=6)
     folder = tmp_path / "run"
     write_json(folder / "run.json", {"data": {"path": str(store.path), "fingerprint": store.fingerprint()}})
     for task in ("toy-a", "toy-b"):
@@ -138,7 +130,7 @@ def test_the_grouping_changes_nothing(run, tasks, monkeypatch):
 
 
 def test_processes_change_nothing(tmp_path, monkeypatch, capsys):
-    specs = [small("small-a", 6), small("small-b", 9)]
+    specs = [travelling_task("small-a", 6), travelling_task("small-b", 9)]
     registry.list_tasks()
     monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec for spec in specs})
     results = []
@@ -251,8 +243,8 @@ def test_success_stands_beside_the_return(run, tasks):
     assert line["success"] == 1.0
 
 
-def test_success_at_any_step_stands_beside_that_at_the_last(run, toy_spec, monkeypatch):
-    spec = toy_spec("toy-even", 2, 1, 4, reports_success=True)  # it holds at odd steps, and the last is the fourth
+def test_success_at_any_step_stands_beside_that_at_the_last(run, monkeypatch):
+    spec = toy_task("toy-even", 2, 1, 4, reports_success=True)  # it holds at odd steps, and the last is the fourth
     monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec})
     save_policy(run, spec, 0)
     results = evaluate_run(run, 2, film_seconds=0)
@@ -349,7 +341,7 @@ def test_damaged_results(run, text):
         evaluate_run(run, 2, film_seconds=0)
 
 
-def test_wrong_input(run, tasks, toy_spec, tmp_path):
+def test_wrong_input(run, tasks, tmp_path):
     for arguments in ({"episodes": 0}, {"seed": -1}):
         with pytest.raises(PWMError, match="at least 1 and 0"):
             evaluate_run(run, **arguments)
@@ -357,10 +349,10 @@ def test_wrong_input(run, tasks, toy_spec, tmp_path):
         evaluate_run(tmp_path / "nowhere")
     with pytest.raises(PWMError, match="store: no policies in this run"):
         evaluate_run(tmp_path / "store")
-    save_policy(run, toy_spec("toy-b", 1, 1), 0)
+    save_policy(run, toy_task("toy-b", 1, 1), 0)
     with pytest.raises(PWMError, match=r"seed0.*sizes \(1, 1\), but task toy-b has \(2, 1\)"):
         evaluate_run(run)
-    save_policy(run, toy_spec("a-toy-unknown"), 0)
+    save_policy(run, toy_task("a-toy-unknown"), 0)
     with pytest.raises(PWMError, match="unknown task 'a-toy-unknown'"):
         evaluate_run(run)
 

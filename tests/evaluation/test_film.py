@@ -6,6 +6,7 @@ from pwm.evaluation.film import film_strip, write_film
 from pwm.runtime.errors import PWMError
 from pwm.tasks.registry import get_task
 from pwm.tasks.rendering import probe_rendering
+from tests.toys import toy_task
 
 needs_webp = pytest.mark.skipif(not features.check("webp"), reason="Pillow without WebP")
 
@@ -20,35 +21,35 @@ def greys(image, frames):
     return (pixels[:, pixels.shape[1] // 2] // 20).tolist()
 
 
-def test_a_strip_is_evenly_spaced_from_first_to_last(toy_spec):
-    strip = film_strip(toy_spec(length=10), still, seed=0, frames=6)
+def test_a_strip_is_evenly_spaced_from_first_to_last():
+    strip = film_strip(toy_task(length=10), still, seed=0, frames=6)
     assert isinstance(strip, Image.Image) and strip.size == (6 * 160, 120)
     assert greys(strip, 6) == [0, 2, 4, 6, 8, 10]
 
 
-def test_a_short_episode_ends_with_its_last_state(toy_spec):
-    strip = film_strip(toy_spec(length=10, terminate_at=5), still, seed=0, frames=6)
+def test_a_short_episode_ends_with_its_last_state():
+    strip = film_strip(toy_task(length=10, terminate_at=5), still, seed=0, frames=6)
     assert greys(strip, 4) == [0, 2, 4, 5]
 
 
-def test_the_policy_sees_the_observations_of_that_seed(toy_spec):
-    spec, seen = toy_spec(length=3), []
+def test_the_policy_sees_the_observations_of_that_seed():
+    spec, seen = toy_task(length=3), []
 
     def act(observation):
-        seen.append(observation)
+        seen.append(observation.copy())
         return np.array([0.1, 0.2, np.nan])  # entries beyond the task's actions do not count
 
     film_strip(spec, act, seed=11)
     env = spec.make()
-    expected = [env.reset(seed=11)[0]] + [env.step(np.float32([0.1, 0.2]))[0] for _ in range(2)]
+    expected = [env.reset(seed=11)[0].copy()] + [env.step(np.float32([0.1, 0.2]))[0].copy() for _ in range(2)]
     np.testing.assert_array_equal(seen, expected)
 
 
 @needs_webp
-def test_a_film_is_a_small_looping_webp_in_real_time(toy_spec, tmp_path):
+def test_a_film_is_a_small_looping_webp_in_real_time(tmp_path):
     path = tmp_path / "film.webp"
     made = []
-    assert write_film(path, toy_spec(length=12, made=made), still, seed=0) is None
+    assert write_film(path, toy_task(length=12, made=made), still, seed=0) is None
     film = Image.open(path)
     assert (film.format, film.size, film.n_frames) == ("WEBP", (160, 120), 7)
     assert film.info["loop"] == 0
@@ -56,13 +57,13 @@ def test_a_film_is_a_small_looping_webp_in_real_time(toy_spec, tmp_path):
     film.load()
     assert film.info["duration"] == 40  # every second of 50 steps a second
     assert [p.name for p in tmp_path.iterdir()] == ["film.webp"] and all(env.closed for env in made)
-    assert write_film(path, toy_spec(length=12), still, seed=0, seconds=0.1) is None
+    assert write_film(path, toy_task(length=12), still, seed=0, seconds=0.1) is None
     assert Image.open(path).n_frames == 3
 
 
 @needs_webp
-def test_a_film_keeps_to_its_size(toy_spec, tmp_path):
-    spec, path = toy_spec(length=100), tmp_path / "film.webp"
+def test_a_film_keeps_to_its_size(tmp_path):
+    spec, path = toy_task(length=100), tmp_path / "film.webp"
     assert write_film(path, spec, still, seed=0) is None
     full = path.stat().st_size
     assert Image.open(path).n_frames == 51
@@ -78,15 +79,15 @@ def test_a_film_keeps_to_its_size(toy_spec, tmp_path):
     assert not path.exists()
 
 
-def test_a_non_finite_action_is_an_error(toy_spec, tmp_path):
+def test_a_non_finite_action_is_an_error(tmp_path):
     for act in (lambda _: np.array([np.nan, 0.0]), lambda _: np.zeros(1)):
         with pytest.raises(PWMError, match="toy: the policy must give 2 finite"):
-            film_strip(toy_spec(), act, seed=0)
+            film_strip(toy_task(), act, seed=0)
         with pytest.raises(PWMError, match="toy: the policy must give 2 finite"):
-            write_film(tmp_path / "f.webp", toy_spec(), act, seed=0)
+            write_film(tmp_path / "f.webp", toy_task(), act, seed=0)
 
 
-def test_without_rendering_the_reason_comes_back(toy_spec, tmp_path, monkeypatch):
+def test_without_rendering_the_reason_comes_back(tmp_path, monkeypatch):
     path = tmp_path / "film.webp"
     # Importing the simulator obeys MUJOCO_GL too, so let it come first.
     spec = get_task("cartpole-swingup")
@@ -94,7 +95,7 @@ def test_without_rendering_the_reason_comes_back(toy_spec, tmp_path, monkeypatch
     monkeypatch.setenv("MUJOCO_GL", "disabled")
     for result in (film_strip(spec, still, 0), write_film(path, spec, still, 0)):
         assert result == "cannot render: MUJOCO_GL=disabled switches rendering off; unset it"
-    broken = toy_spec()
+    broken = toy_task()
     object.__setattr__(broken, "make", lambda render_mode=None: 1 / 0)
     assert "toy: no environment that renders" in film_strip(broken, still, 0)
     assert "toy: no environment that renders" in write_film(path, broken, still, 0)

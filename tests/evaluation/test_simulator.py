@@ -20,6 +20,7 @@ from pwm.runtime.run_folder import read_run_file, run_file
 from pwm.tasks.environment_config import EnvironmentConfig
 from pwm.tasks.registry import get_task
 from pwm.tasks.vector import in_simulator
+from tests.toys import toy_task
 
 TASK = "double-pendulum"
 
@@ -68,11 +69,11 @@ def test_as_trained_and_as_registered(tmp_path, monkeypatch, capsys):
     assert f"Simulator of {TASK}: mass_matrix_every 16" in capsys.readouterr().out
 
 
-def test_settings_that_are_the_tasks_own_are_no_other_simulator(tmp_path, monkeypatch, toy_spec, capsys):
+def test_settings_that_are_the_tasks_own_are_no_other_simulator(tmp_path, monkeypatch, capsys):
     from pwm.tasks import registry
 
     registry.list_tasks()
-    spec = toy_spec("toy", 3, 2, 6)
+    spec = toy_task("toy", 3, 2, 6)
     monkeypatch.setattr(registry, "_tasks", registry._tasks | {"toy": spec})
     save_policy(tmp_path, None, 0, "toy", (3, 2))
     save_policy(tmp_path, {"mass_matrix_every": None, "contact_stiffness": None}, 1, "toy", (3, 2))

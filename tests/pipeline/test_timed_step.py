@@ -16,8 +16,8 @@ from pwm.report.words import expectations
 from pwm.runtime.errors import PWMError
 from pwm.runtime.estimate import Estimate
 from pwm.world_model.pretrain import Pretrainer
-from tests.cli.conftest import FAST, FAST_POLICY, contents
-from tests.cli.test_steps import stop_at
+from tests.commands import FAST, FAST_POLICY, contents
+from tests.interrupt import updates_of
 
 
 def estimates(run):
@@ -51,8 +51,8 @@ def test_a_resumed_step_keeps_its_first_estimate(pwm, store, monkeypatch, tmp_pa
     arguments = ("pretrain", "--data", store, "--out", "run", "--size", "tiny", *FAST)
     with monkeypatch.context() as patch:
         patch.setattr(pretraining, "estimate_pretrain", lambda *args: Estimate(5.0, 10, "a guess"))
-        stop_at(patch, Pretrainer, 5)
-        assert pwm(*arguments).code == 130
+        with updates_of(Pretrainer, stop=5):
+            assert pwm(*arguments).code == 130
         [entry] = estimates(tmp_path / "run").values()
         assert entry["estimated_seconds"] == 5.0 and "seconds" not in entry
         patch.undo()

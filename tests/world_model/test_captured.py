@@ -7,7 +7,7 @@ import torch
 
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.pretrain import build_pretrainer
-from tests.world_model.conftest import drifting_points
+from tests.stores import drifting_points
 
 MODEL = world_model_size("tiny", episodic=True)
 CONFIG = PretrainConfig(updates=6, batch_size=8, horizon=4, short_horizons=(2,), micro_batch=5, recompute_steps=2)

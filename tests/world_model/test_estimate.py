@@ -9,7 +9,7 @@ from pwm.world_model import estimate as cost
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.estimate import estimate_pretrain, pretrain_bytes
 from pwm.world_model.pretrain import build_pretrainer
-from tests.world_model.conftest import drifting_points
+from tests.stores import drifting_points
 
 MODEL = world_model_size("tiny", episodic=True)
 CONFIG = PretrainConfig(updates=50, batch_size=40, horizon=5, held_out=0.0)

@@ -10,7 +10,8 @@ from pwm.runtime.memory import peak_bytes
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
 from pwm.world_model.loss import world_model_loss
 from pwm.world_model.pretrain import Pretrainer, backward, build_pretrainer, micro_batches, pretrain
-from tests.world_model.conftest import drifting_points
+from tests.interrupt import updates_of
+from tests.stores import drifting_points
 
 MODEL = world_model_size("tiny", episodic=True)
 CONFIG = PretrainConfig(updates=4, batch_size=24, horizon=6, held_out=0.0, checkpoint_every=2)
@@ -102,20 +103,11 @@ def test_settings_that_make_no_sense_are_named():
         PretrainConfig(recompute_steps=-1)
 
 
-def test_resume_equals_uninterrupted(store, tmp_path, monkeypatch):
+def test_resume_equals_uninterrupted(store, tmp_path):
     config = replace(CONFIG, micro_batch=7, recompute_steps=2)
     whole = pretrain(store, tmp_path / "a", MODEL, config)
-    update = Pretrainer.update
-
-    def stop_at_fourth(self):
-        if self.updates == 3:
-            raise KeyboardInterrupt
-        return update(self)
-
-    monkeypatch.setattr(Pretrainer, "update", stop_at_fourth)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), updates_of(Pretrainer, stop=3):
         pretrain(store, tmp_path / "b", MODEL, config)
-    monkeypatch.setattr(Pretrainer, "update", update)
     resumed = pretrain(store, tmp_path / "b", MODEL, config)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name

@@ -15,7 +15,8 @@ from pwm.world_model.files import load_world_model, world_model_path
 from pwm.world_model.loss import world_model_loss
 from pwm.world_model.model import WorldModel
 from pwm.world_model.pretrain import Pretrainer, _moments, build_pretrainer, pretrain
-from tests.world_model.conftest import drifting_points
+from tests.interrupt import updates_of
+from tests.stores import drifting_points
 
 MODEL = world_model_size("tiny")
 CONFIG = PretrainConfig(
@@ -133,29 +134,21 @@ def test_short_horizons_come_first_with_as_many_transitions(store):
         build_pretrainer(store, MODEL, replace(CONFIG, short_horizons=(9,)))
 
 
-def test_resume_equals_uninterrupted(store, tmp_path, monkeypatch):
+def test_resume_equals_uninterrupted(store, tmp_path):
     whole = pretrain(store, tmp_path / "a", MODEL, CONFIG)
-    update, calls = Pretrainer.update, []
-
-    def stop_at_fifth(self):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return update(self)
-
-    monkeypatch.setattr(Pretrainer, "update", stop_at_fifth)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), updates_of(Pretrainer, stop=4):
         pretrain(store, tmp_path / "b", MODEL, CONFIG)
     assert not world_model_path(tmp_path / "b").exists()
     with MetricsLog(tmp_path / "b", tensorboard=False) as log:
         log.write("world_model", 4, {"loss": 0.0})  # after the checkpoint: written again by the resumed run
-    resumed = pretrain(store, tmp_path / "b", MODEL, CONFIG)
-    assert len(calls) == 5 + 5  # from the checkpoint at update 3
+    with updates_of(Pretrainer) as again:
+        resumed = pretrain(store, tmp_path / "b", MODEL, CONFIG)
+        assert again == [3, 4, 5, 6, 7]  # from the checkpoint at update 3
+        finished = pretrain(store, tmp_path / "b", MODEL, CONFIG)
+        assert len(again) == 5 and torch.equal(finished.embedding, resumed.embedding)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert [line["step"] for line in read_metrics(tmp_path / "b")] == [8]
-    finished = pretrain(store, tmp_path / "b", MODEL, CONFIG)
-    assert len(calls) == 10 and torch.equal(finished.embedding, resumed.embedding)
 
 
 def test_other_settings_or_data_are_refused(store, tmp_path, monkeypatch):

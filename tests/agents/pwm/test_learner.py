@@ -14,6 +14,7 @@ from pwm.agents.pwm.learner import FleetLearner
 from pwm.learning.schedules import ReturnScale, linear_decay
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
+from tests.interrupt import updates_of
 
 CONFIG = PolicyConfig(
     updates=12,
@@ -97,21 +98,13 @@ def test_checkpoint_of_other_settings_is_refused(model, store, tmp_path):
         fleet(model, store, [("narrow", 0)]).load(tmp_path / "checkpoint")
 
 
-def test_learn_resumes_after_an_interruption(model, store, tmp_path, monkeypatch):
+def test_learn_resumes_after_an_interruption(model, store, tmp_path):
     whole = learn(model, store, tmp_path / "a", ["wide", "narrow"], CONFIG)
-    update, calls = FleetLearner.update, []
-
-    def stop_at_eighth(self):
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return update(self)
-
-    monkeypatch.setattr(FleetLearner, "update", stop_at_eighth)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), updates_of(FleetLearner, stop=7):
         learn(model, store, tmp_path / "b", ["wide", "narrow"], CONFIG)
-    resumed = learn(model, store, tmp_path / "b", ["wide", "narrow"], CONFIG)
-    assert len(calls) == 8 + 7
+    with updates_of(FleetLearner) as again:
+        resumed = learn(model, store, tmp_path / "b", ["wide", "narrow"], CONFIG)
+    assert again == [5, 6, 7, 8, 9, 10, 11]
     for a, b in zip(whole, resumed, strict=True):
         for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
             assert torch.equal(x, y)

@@ -17,6 +17,7 @@ from pwm.runtime.metrics import read_metrics
 from pwm.runtime.random import key_of, normal, uniform
 from pwm.world_model.config import world_model_size
 from pwm.world_model.model import WorldModel
+from tests.interrupt import updates_of
 
 CONFIG = PolicyConfig(
     updates=4,
@@ -233,25 +234,17 @@ def test_another_world_model_is_refused(model, store, tmp_path):
         fleet(model, store).load(tmp_path / "checkpoint")
 
 
-def test_learn_freezes_the_model_and_a_resumed_run_logs_no_line_twice(model, store, tmp_path, monkeypatch):
+def test_learn_freezes_the_model_and_a_resumed_run_logs_no_line_twice(model, store, tmp_path):
     model.requires_grad_(True)
     config = replace(CONFIG, updates=6, checkpoint_every=4, log_every=1)
-    update, calls = FleetLearner.update, []
-
-    def stop_at_sixth(self):
-        calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return update(self)
-
-    monkeypatch.setattr(FleetLearner, "update", stop_at_sixth)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), updates_of(FleetLearner, stop=5):
         learn(model, store, tmp_path, ["wide"], config)
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5]
-    learn(model, store, tmp_path, ["wide"], config)
+    with updates_of(FleetLearner) as again:
+        learn(model, store, tmp_path, ["wide"], config)
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3, 4, 5, 6]
-    assert len(calls) == 6 + 2
+    assert again == [4, 5]
 
 
 def test_step_sizes_fall_on_a_line_of_their_own_in_each_phase(model, store):

@@ -1,7 +1,6 @@
 """PPO and SAC through Stable-Baselines3: the vector environment, the exported actor, resuming to the same bits."""
 
 import itertools
-from functools import partial
 
 import gymnasium
 import numpy as np
@@ -14,8 +13,8 @@ from pwm.learning import budget
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
 from pwm.tasks import registry
-from tests.acting.odd_tasks import FallingEnv, small
 from tests.agents.point_mass import PointMass, best_return
+from tests.toys import travelling_task
 
 pytest.importorskip("stable_baselines3")
 from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
@@ -139,7 +138,7 @@ def test_any_registered_task(tmp_path, monkeypatch):
 
 
 def test_a_registered_task_steps_as_dummy_vec_env_does(monkeypatch):
-    spec = small("falling-sb3", 5, make=partial(FallingEnv, 5))
+    spec = travelling_task("falling-sb3", 5, wall=1.5)
     monkeypatch.setattr(registry, "_tasks", registry._tasks | {spec.id: spec})
     theirs = DummyVecEnv([spec.make for _ in range(3)])
     theirs.seed(7)

@@ -19,6 +19,7 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
 from pwm.tasks.environment_config import EnvironmentConfig
 from tests.agents.point_mass import PointMass, best_return
+from tests.interrupt import updates_of
 
 SMALL = ShacConfig(updates=10, num_envs=8, horizon=8, critic_passes=2, checkpoint_every=3, log_every=1)
 
@@ -58,21 +59,16 @@ def test_it_solves_the_point_mass():
     assert learner.episodes.values()["episode_length"] == 50
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path):
     whole = train_shac("point", tmp_path / "whole", SMALL, seed=4, make=make)
-    calls, update = [], ShacLearner.update
-
-    def interrupted(self):
-        calls.append(self.updates)
-        if len(calls) == 6:  # the checkpoint is at 3; updates 4 and 5 are lost and done again
-            raise KeyboardInterrupt
-        return update(self)
-
-    monkeypatch.setattr(ShacLearner, "update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), updates_of(ShacLearner, stop=5):
         train_shac("point", tmp_path / "parts", SMALL, seed=4, make=make)
-    resumed = train_shac("point", tmp_path / "parts", SMALL, seed=4, make=make)
-    assert calls == [0, 1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8, 9]
+    with updates_of(ShacLearner) as again:  # the checkpoint is at 3; updates 4 and 5 are lost and done again
+        resumed = train_shac("point", tmp_path / "parts", SMALL, seed=4, make=make)
+        checkpoint = shac_checkpoint(tmp_path / "parts", "point", 4).read_bytes()
+        train_shac("point", tmp_path / "parts", SMALL, seed=4, make=make)  # finished: nothing is done again
+    assert again == [3, 4, 5, 6, 7, 8, 9]
+    assert shac_checkpoint(tmp_path / "parts", "point", 4).read_bytes() == checkpoint
     files = [policy_path(tmp_path / run, "point", 4) for run in ("whole", "parts")]
     assert files[0].read_bytes() == files[1].read_bytes()
     for name, value in whole.state_dict().items():
@@ -82,9 +78,6 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
     assert timeless[0] == timeless[1]
     assert [line["step"] for line in lines[0]] == [64 * k for k in range(1, 11)]
     assert {"return", "reward", "critic_loss", "actor_grad_norm", "cpu_seconds"} <= set(lines[0][-1])
-    checkpoint = shac_checkpoint(tmp_path / "parts", "point", 4).read_bytes()
-    train_shac("point", tmp_path / "parts", SMALL, seed=4, make=make)  # finished: nothing is done again
-    assert len(calls) == 13 and shac_checkpoint(tmp_path / "parts", "point", 4).read_bytes() == checkpoint
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -142,7 +135,7 @@ def test_the_deployed_policy_acts_by_the_mean_and_keeps_its_moments(tmp_path):
     assert policy.about["algorithm"] == "shac" and json.dumps(policy.about)
 
 
-def test_the_replay_becomes_a_store(tmp_path, monkeypatch):
+def test_the_replay_becomes_a_store(tmp_path):
     whole = tmp_path / "whole_store"
     config = ShacConfig(updates=10, num_envs=8, horizon=8, critic_passes=1, checkpoint_every=3)
     train_shac("point", tmp_path / "a", config, make=make, save_replay=whole)
@@ -162,17 +155,8 @@ def test_the_replay_becomes_a_store(tmp_path, monkeypatch):
         assert data.terminations[row : row + steps].any() == (steps < 20)
     assert not (tmp_path / "a" / "replay" / "point-seed0").exists()
 
-    update, calls = ShacLearner.update, []
-
-    def interrupted(self):
-        calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return update(self)
-
-    monkeypatch.setattr(ShacLearner, "update", interrupted)
     parts = tmp_path / "parts_store"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), updates_of(ShacLearner, stop=5):
         train_shac("point", tmp_path / "b", config, make=make, save_replay=parts)
     assert not (parts / "manifest.json").exists()
     train_shac("point", tmp_path / "b", config, make=make, save_replay=parts)

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from pwm.data.store import open_store
-from pwm.data.writer import StoreWriter
 from pwm.world_model.config import world_model_size
 from pwm.world_model.model import WorldModel
+from tests.stores import random_store
 
 DIMS = {"wide": (5, 3), "narrow": (2, 1)}
 
@@ -14,15 +13,7 @@ DIMS = {"wide": (5, 3), "narrow": (2, 1)}
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("policy") / "store"
-    random = np.random.default_rng(0)
-    with StoreWriter(path) as writer:
-        for task, (o, a) in DIMS.items():
-            writer.add_task(task, o, a, episode_length=12, action_repeat=2)
-            for _ in range(4):
-                observations = random.normal(size=(13, o)).astype(np.float32)
-                actions = random.uniform(-1, 1, size=(12, a)).astype(np.float32)
-                writer.add_episode(task, observations, actions, random.uniform(0, 2, size=12).astype(np.float32))
-    return open_store(path)
+    return random_store(path, DIMS, [12] * 4, rewards=lambda observations, _: np.abs(observations[1:, 0]))
 
 
 @pytest.fixture
