@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "measure a run's policies in the simulator",
     "report": "write a run's report, one HTML file",
     "data": "collect, import, inspect and change episode stores",
+    "reproduce": "run the experiments behind docs/results again",
     "tasks": "list the tasks, with their sizes",
     "import-model": "a checkpoint of TD-MPC2 or PWM as a run's world model",
     "export-model": "a run's world model as a checkpoint that TD-MPC2 reads",

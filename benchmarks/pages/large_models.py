@@ -1,15 +1,7 @@
-"""Writes docs/results/large_models.md from large_models.json: `python docs/results/large_models.py`.
-
-python -m benchmarks.large_models --out docs/results/large_models.json
-"""
+"""The page about memory: `python -m benchmarks.large_models --out docs/results/large_models.json`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pwm.runtime.files import read_json, write_atomic
-
-HERE = Path(__file__).parent
 HEAD = """# Memory of large world models
 
 Gradient steps on random data of MT30's shape. "One update" counts gradients, activations and all else that is alive at
@@ -51,8 +43,3 @@ def page(found: dict) -> str:
     lines += map(rehearsed, found["rehearsed"])
     where = f"{found['machine']}, threads: {found['threads']}, torch {found['versions']['torch']}, {found['date'][:10]}"
     return "\n".join([*lines, "", f"Command: `{found['command']}`. {where}.", ""])
-
-
-if __name__ == "__main__":
-    text = page(read_json(HERE / "large_models.json"))
-    write_atomic(HERE / "large_models.md", lambda file: file.write(text.encode()))

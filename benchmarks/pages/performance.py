@@ -1,16 +1,11 @@
-"""Writes performance.md and performance_one_thread.md from the JSON files beside them; run it without arguments.
-
-make bench BENCH='--out docs/results/performance.json'     # about a quarter of an hour on two quiet cores
-"""
+"""The page about speed beside the reference: `make bench BENCH='--out docs/results/performance.json'`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pwm.runtime.files import read_json, write_atomic
+from benchmarks.results import duration
 
-HERE = Path(__file__).parent
 HEAD = """# Speed beside the reference
 
 `ours` and `reference` are medians of calls that take turns in one process; `ratio` is reference / ours, `quartiles`
@@ -23,16 +18,6 @@ evaluation one environment after the other (`2 workers`: one process).
 
 | benchmark | ours | reference | ratio | quartiles | GFLOP | of peak |
 |---|---|---|---|---|---|---|"""
-
-
-def duration(seconds: float | None) -> str:
-    """Three digits with a unit that fits."""
-    if seconds is None:
-        return ""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"
 
 
 def row(name: str, record: dict[str, Any]) -> str:
@@ -70,9 +55,3 @@ def page(found: dict[str, Any]) -> str:
     """The page for the numbers of the benchmarks."""
     records = found["benchmarks"]
     return "\n".join([HEAD, *(row(*item) for item in records.items()), "", *origins(records), ""])
-
-
-if __name__ == "__main__":
-    for path in sorted(HERE.glob("performance*.json")):
-        text = page(read_json(path))
-        write_atomic(path.with_suffix(".md"), lambda file, text=text: file.write(text.encode()))

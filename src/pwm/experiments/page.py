@@ -1,0 +1,43 @@
+"""What the pages of all experiments share: tables, intervals, and words on where numbers come from."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pwm.runtime.config import machine, versions
+from pwm.runtime.files import PathLike
+from pwm.runtime.run_folder import read_run_file
+
+
+def made_by(name: str) -> dict[str, Any]:
+    """Command, machine, versions and date of a measurement made now by `pwm reproduce NAME`."""
+    today = datetime.date.today().isoformat()
+    return {"command": f"pwm reproduce {name}", "machine": machine(), "date": today, "versions": versions()}
+
+
+def run_facts(run: PathLike) -> dict[str, Any]:
+    """When, by which command and seed, and on what a run folder was made."""
+    record = read_run_file(run)
+    return {name: record[name] for name in ("created", "command", "seed", "versions", "machine")}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def mean_interval(mean: float, interval: Sequence[float]) -> str:
+    """ "432 [269, 593]"."""
+    return f"{mean:.0f} [{interval[0]:.0f}, {interval[1]:.0f}]"
+
+
+def origins(records: Iterable[dict[str, Any]]) -> str:
+    """A line for each way in which `records` (of `made_by` or `run_facts`) were made: command, machine, torch, day."""
+    lines = []
+    for record in records:
+        day = record.get("date") or record["created"][:10]
+        lines.append(f"* `{record['command']}`, {record['machine']}, torch {record['versions']['torch']}, {day}")
+    return "\n".join(dict.fromkeys(lines))

@@ -1,0 +1,86 @@
+"""The experiments by name: running one, and writing its numbers and its page."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from pwm.runtime.errors import PWMError
+from pwm.runtime.files import PathLike, read_json, write_atomic, write_json
+
+
+class Entry(NamedTuple):
+    """Where an experiment is, and what it asks."""
+
+    module: str
+    """A module that is an `Experiment`."""
+    question: str
+    """One line, with the time that it takes on two cores."""
+
+
+EXPERIMENTS = {
+    "quickstart": Entry("pwm.experiments.quickstart", "the quickstart over three seeds (6 minutes)"),
+    "recipe": Entry("pwm.experiments.recipe", "what the parts of the quickstart's recipe are worth (10 minutes)"),
+    "precision": Entry("pwm.experiments.precision", "bfloat16 beside float32 by final scores (half an hour)"),
+    "locomotion": Entry("pwm.experiments.locomotion", "SHAC, PPO and SAC on Ant and Hopper (5 hours)"),
+    "locomotion_gradients": Entry(
+        "pwm.experiments.locomotion_gradients", "gradients of the locomotion tasks beside differences (7 minutes)"
+    ),
+}
+
+
+class Experiment(Protocol):
+    """What the module of an experiment offers; `draw(record) -> bytes` too where its page shows a picture (PNG)."""
+
+    def run(self, runs: Path, tiny: bool) -> dict[str, Any]:
+        """Do what is not done yet, with everything to resume from below `runs`; the numbers, ready for JSON.
+
+        `tiny` goes through the motions at toy size, in seconds.
+        """
+        ...
+
+    def render(self, record: dict[str, Any]) -> str:
+        """The page about the numbers, in Markdown."""
+        ...
+
+
+def find_experiment(name: str) -> Experiment:
+    """The module of an experiment. Raises PWMError for an unknown name."""
+    if name not in EXPERIMENTS:
+        close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(EXPERIMENTS)}"
+        raise PWMError(f"{name}: no such experiment; {hint}")
+    module: Any = importlib.import_module(EXPERIMENTS[name].module)
+    return module
+
+
+def reproduce(name: str, out: PathLike, runs: PathLike, tiny: bool = False) -> Path:
+    """Run an experiment, write `out/NAME.json` and render it; the path of the page. The same call resumes."""
+    record = find_experiment(name).run(Path(runs), tiny)
+    write_json(Path(out) / f"{name}.json", record)
+    return render(name, out)
+
+
+def render(name: str, out: PathLike) -> Path:
+    """`out/NAME.json` to `out/NAME.md` and, where the experiment draws one, `out/NAME.png`; the path of the page.
+
+    A "note" in the numbers, put there by hand, is shown below them.
+
+    Raises:
+        PWMError: the name is unknown, or the numbers are missing or damaged.
+    """
+    experiment, path = find_experiment(name), Path(out) / f"{name}.json"
+    record = read_json(path)
+    source = f"Rendered from [{path.name}]({path.name}) by `pwm reproduce {name} --render`."
+    try:
+        parts = [experiment.render(record), record.get("note", ""), source]
+        picture = experiment.draw(record) if hasattr(experiment, "draw") else None
+    except (LookupError, TypeError, AttributeError, ValueError, StopIteration) as error:
+        raise PWMError(f"{path}: not the numbers of {name} ({error!r}); run `pwm reproduce {name}` again") from error
+    page = "\n\n".join(part.strip() for part in parts if part) + "\n"
+    write_atomic(path.with_suffix(".md"), lambda file: file.write(page.encode()))
+    if picture is not None:
+        write_atomic(path.with_suffix(".png"), lambda file: file.write(picture))
+    return path.with_suffix(".md")
