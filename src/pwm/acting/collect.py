@@ -1,4 +1,4 @@
-"""Episodes played in simulators and written to an episode store."""
+"""Plays episodes in simulators and writes them to an episode store."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from pwm.runtime.progress import progress
 from pwm.tasks.spec import TaskSpec
 
 SIDE_BY_SIDE = 32
-"""Environments alive at one time."""
+"""Most environments alive at the same time."""
 _SIMULATORS = ("mujoco", "dm_control", "gymnasium")
 
 
 def collect(out: PathLike, parts: Sequence[Part], seed: int, workers: int | None = 0) -> None:
-    """Write the store `out` with the episodes of all parts; parts of the same task follow each other.
+    """Play the episodes of all parts and write them to the store `out`, parts of the same task one after the other.
 
     Episode i of a task, counted over its parts, is reset with `episode_seeds(seed, task, ...)[i]`. An episode depends
-    on its seed and its part alone, not on which run side by side, nor in how many processes: `workers`, this one among
-    them, and one per core where that pays if None.
+    only on its seed and its part, not on which others run in parallel, nor on `workers`, the number of processes
+    including this one (None: one per core, if there is enough to do).
 
     Raises:
-        PWMError: wrong numbers, or an environment or a policy fails. Nothing is left that opens as a store.
+        PWMError: a number is invalid, or an environment or a policy fails. No store is left behind.
     """
     if seed < 0:
         raise PWMError(f"seed is {seed}, must be 0 or more")
@@ -57,7 +57,7 @@ def collect(out: PathLike, parts: Sequence[Part], seed: int, workers: int | None
                     act = with_noise(part.act(own[0]), part.noise, [part.spec], own)
                     for episode in record_episodes([part.spec], act, own, pool, lambda step: bar.advance())[0]:
                         writer.add_episode(task, *episode, quality=part.quality)
-                    bar.advance(before + part.spec.episode_length - bar.done)  # where all ended early
+                    bar.advance(before + part.spec.episode_length - bar.done)  # if all ended early
                 done[task] += part.episodes
 
 

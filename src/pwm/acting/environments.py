@@ -1,4 +1,4 @@
-"""Some of the environments of a group of episodes, and the table of numbers that all of them share."""
+"""Steps environments, whose observations, actions and results are in a table that processes can share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pwm.runtime.errors import PWMError
 from pwm.tasks.spec import TaskSpec
 
 Index = tuple[int, int]
-"""(task, episode): which environment of the group."""
+"""(task, episode): the environment's place in the table."""
 _ALIGNMENT = 64
 # Name, type and number of trailing axes (observations and actions have one) of each array of a table.
 _FIELDS = (
@@ -32,19 +32,19 @@ _FIELDS = (
 
 
 class Table:
-    """The state of N tasks x E episodes, in one piece of memory that processes may share.
+    """The state of N tasks x E episodes, in one block of memory that processes can share.
 
     Attributes:
         observations, actions: float32 [N, E, O] and [N, E, A], padded at the end.
-        seeds: int64 [N, E], what each episode is reset with; negative: no seed, as the environment itself goes on.
+        seeds: int64 [N, E], seed of each reset; negative: no seed, so the environment's random state continues.
         rewards: float64 [N, E], of the last step.
         returns: float64 [N, E], sum of the rewards so far.
         lengths: int64 [N, E], agent steps so far.
         running: bool [N, E], false before the first reset and once the episode has ended.
-        terminated: bool [N, E], whether it ended by something other than its length.
+        terminated: bool [N, E], whether it ended by termination and not by its length.
         success, success_any: float64 [N, E], `info["success"]` of the last step and at any step; NaN if not reported.
 
-    `buffer` has at least `Table.size(N * E, O, A)` bytes; none makes one. Its content is taken as it is.
+    `buffer` has at least `Table.size(N * E, O, A)` bytes and is not cleared; None allocates one.
     """
 
     observations: np.ndarray
@@ -71,7 +71,7 @@ class Table:
 
     @staticmethod
     def size(environments: int, observation_dim: int, action_dim: int) -> int:
-        """Bytes of a table of that many environments, however they divide into tasks and episodes."""
+        """Bytes of a table for that many environments, tasks times episodes."""
         widths = {"observations": observation_dim, "actions": action_dim}
         counts = [(environments * widths.get(name, 1), kind) for name, kind in _FIELDS]
         return sum(_aligned(count * np.dtype(kind).itemsize) for count, kind in counts)
@@ -82,7 +82,7 @@ class Table:
             getattr(self, name).fill(np.nan if name.startswith("success") else 0)
 
     def start(self, index: tuple[Any, ...], observation: np.ndarray) -> None:
-        """Take in the first observation [o] of an episode, or [k, o] of the k episodes of a task at (n, rows)."""
+        """Store the first observation [o] of an episode, or [k, o] of k episodes of a task at (n, rows)."""
         self.observations[(*index, slice(observation.shape[-1]))] = observation
         self.success[index] = self.success_any[index] = np.nan
         self.rewards[index] = self.returns[index] = self.lengths[index] = self.terminated[index] = 0
@@ -91,7 +91,7 @@ class Table:
     def advance(
         self, index: tuple[Any, ...], observation: np.ndarray, reward: Any, terminated: Any, truncated: Any
     ) -> None:
-        """Take in one step of an episode, or of k episodes of a task at (n, rows)."""
+        """Store one step of an episode, or of k episodes of a task at (n, rows)."""
         self.observations[(*index, slice(observation.shape[-1]))] = observation
         self.rewards[index] = reward
         self.returns[index] += reward
@@ -101,10 +101,10 @@ class Table:
 
 
 class Environments:
-    """The environments at some indices of a table; they write to their own entries of it alone.
+    """The environments at some indices of a table; they write only to their own entries.
 
-    `specs` holds the task of each index used (others may be None), and `at(index)` is called before anything is done
-    with an environment, for whoever has to tell what a process that died was doing.
+    `specs` holds the task of each index used (others may be None). `at(index)` is called before every use of an
+    environment, so that a crash of the process can be attributed to it.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Environments:
         """Start the next episode of every environment that is not running, with its seed in the table.
 
         Raises:
-            PWMError: one fails (names its task and seed).
+            PWMError: an environment fails (names its task and seed).
         """
         for index, env in self._envs.items():
             if self._table.running[index]:
@@ -147,7 +147,7 @@ class Environments:
             self._table.start(index, self._checked(index, observation))
 
     def step(self) -> None:
-        """One step of every episode that is running; raises PWMError that names the task and seed of one that fails."""
+        """One step of every running episode. Raises PWMError, naming task and seed, if an environment fails."""
         table = self._table
         for index, env in self._envs.items():
             if not table.running[index]:
@@ -166,7 +166,7 @@ class Environments:
                 table.success_any[index] = np.fmax(table.success_any[index], success)
 
     def close(self) -> None:
-        """Close all environments, also where one of them raises (then that is raised at the end)."""
+        """Close all environments, even if one of them raises (which is re-raised at the end)."""
         self._envs.clear()
         self._cleanup.close()
 
@@ -190,7 +190,7 @@ class Environments:
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line: its type, its words, and the place it was raised at."""
+    """An exception in one line: its type, message and location."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}: {' '.join(str(error).split()):.300}{place}"

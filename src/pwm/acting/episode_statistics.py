@@ -1,4 +1,4 @@
-"""Returns and lengths of the episodes that training itself plays."""
+"""Returns and lengths of the episodes played in training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WINDOW = 64
 class EpisodeStatistics(nn.Module):
     """Sums rewards of n environments per episode, and keeps the last 64 finished episodes.
 
-    A module, so that its buffers travel with a checkpoint; they stay on the CPU, and one `update` waits once for a GPU.
+    A module, so that its buffers are part of checkpoints. They stay on the CPU; each `update` syncs once with a GPU.
     """
 
     def __init__(self, num_envs: int) -> None:
@@ -19,13 +19,13 @@ class EpisodeStatistics(nn.Module):
         self.register_buffer("running", torch.zeros(2, num_envs, dtype=torch.float64))
         """return and length so far [2, n]"""
         self.register_buffer("finished", torch.zeros(2, _WINDOW, dtype=torch.float64))
-        """return and length of the last episodes, a ring"""
+        """return and length of the last episodes, a ring buffer"""
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        """episodes finished in all"""
+        """number of episodes finished"""
 
     @torch.no_grad()
     def update(self, rewards: Tensor, terminated: Tensor, truncated: Tensor) -> None:
-        """Take in steps [H, n]."""
+        """Add steps [H, n]."""
         for reward, done in zip(rewards.double().cpu(), (terminated | truncated).cpu(), strict=True):
             self.running += torch.stack((reward, torch.ones_like(reward)))
             if not done.any():
@@ -37,7 +37,7 @@ class EpisodeStatistics(nn.Module):
             self.running[:, done] = 0.0
 
     def values(self) -> dict[str, float]:
-        """Mean `return` and `episode_length` of the last 64 episodes, and `episodes` in all; empty before the first."""
+        """Mean `return` and `episode_length` of the last 64 episodes, and the number of `episodes`; at first empty."""
         count = int(self.count)
         if not count:
             return {}

@@ -1,4 +1,4 @@
-"""Who acts in the episodes that are collected: random actions, a scripted policy, or policies from files."""
+"""Policies for collecting episodes: random actions, scripted policies, or policy files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from pwm.tasks.spec import TaskSpec
 class Part:
     """A number of episodes of one task by one policy.
 
-    act        given the seeds [E] of a group of episodes, what acts in them before noise: [1, E, o] -> [1, E, a]
-    policy     what the manifest calls it: "random", "scripted", or the SHA-256 of a policy file
-    noise      standard deviation of the normal noise added to every action; actions are clipped to [-1, 1] after it
+    act        maps the seeds [E] of a group of episodes to its policy, before noise: [1, E, o] -> [1, E, a]
+    policy     its name in the manifest: "random", "scripted", or the SHA-256 of a policy file
+    noise      standard deviation of the normal noise added to every action, before clipping to [-1, 1]
     quality    tag, or None
     """
 
@@ -48,13 +48,13 @@ def parts_of(
 
     Args:
         policy: "random", "scripted", a policy file, or a run folder for all its policies.
-        specs: the tasks; none means those of the policy files.
+        specs: the tasks; if empty, those of the policy files.
         episodes: of each part.
         levels: each is played for all tasks.
-        device: where policy files run: "auto", "cpu", "cuda" or "cuda:N".
+        device: for policy files: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
-        PWMError: no such policy, or none for one of the tasks, or it has other sizes than its task.
+        PWMError: the policy does not exist, there is none for one of the tasks, or its sizes differ from its task's.
     """
     if policy in ("random", "scripted"):
         make = _random if policy == "random" else _scripted

@@ -1,6 +1,6 @@
-"""The contract of a policy file: what every policy that was loaded from one can do, and who reads which kind.
+"""The interface of policies that are loaded from files, and the table of modules that load them.
 
-Nothing in here knows how a policy is trained. The kind stands in the file's header; `KINDS` says which module reads it.
+Independent of how policies are trained. The header of a file gives its kind; `KINDS` maps it to the module.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
 ROWS = 16
-"""Observations that `act_together` hands to a policy at once, always."""
+"""Number of observations that `act_together` always passes to a policy at once."""
 KINDS = {
     "policy": "pwm.agents.pwm.deployed",
     "planned policy": "pwm.agents.pwm.planned",
     "baseline policy": "pwm.agents.perceptron_policy",
 }
-"""Kind of a policy file -> the module whose `load(tensors, description, path, device)` makes a policy of it.
+"""Kind of a policy file -> the module whose `load(tensors, description, path, device)` builds the policy.
 
-KeyError, TypeError and ValueError out of `load` count as a damaged description.
+KeyError, TypeError and ValueError from `load` are reported as a damaged description.
 """
 
 
 class DeployedPolicy(Protocol):
-    """What every policy that was loaded from a file offers, whoever trained it."""
+    """The interface of every policy that is loaded from a file."""
 
     task: str
     """Id of the task that it acts in."""
@@ -48,13 +48,13 @@ class DeployedPolicy(Protocol):
     def act(self, observation: np.ndarray) -> np.ndarray:
         """Deterministic actions float32 [..., action_dim] in [-1, 1] for observations [..., observation_dim].
 
-        Rows are independent, and calling has no effect: the same array gives the same actions.
+        Rows are independent, and there is no state: the same array gives the same actions.
         """
         ...
 
 
 def load_policy(path: PathLike, device: torch.device | str = "cpu") -> DeployedPolicy:
-    """Read a policy file of any kind in `KINDS`. Raises PWMError when it is missing, damaged or of no such kind."""
+    """Load a policy file of any kind in `KINDS`. Raises PWMError if it is missing, damaged or of an unknown kind."""
     tensors, about = read_described(path, tuple(KINDS), device)
     try:
         return importlib.import_module(KINDS[about["kind"]]).load(tensors, about, path, device)
@@ -63,12 +63,12 @@ def load_policy(path: PathLike, device: torch.device | str = "cpu") -> DeployedP
 
 
 def policy_path(run: PathLike, task: str, seed: int) -> Path:
-    """Where a run folder keeps the policy of a task and seed."""
+    """Path of the policy of a task and seed in a run folder."""
     return Path(run) / "policies" / task / f"seed{seed}.safetensors"
 
 
 def find_policies(run: PathLike) -> list[Path]:
-    """The policy files of a run folder, by task and seed; raises PWMError when there is none."""
+    """The policy files of a run folder, by task and seed. Raises PWMError if there are none."""
     found = sorted((Path(run) / "policies").glob("*/seed*.safetensors"), key=lambda p: (p.parent.name, int(p.stem[4:])))
     if not found:
         raise PWMError(f"{run}: no policies in this run; run `pwm learn --world-model {run} --task NAME` first")
@@ -76,14 +76,14 @@ def find_policies(run: PathLike) -> list[Path]:
 
 
 def check_free(files: Sequence[Path]) -> None:
-    """Raise PWMError where one of these policy files exists: another fleet of the same run left it there."""
+    """Raise PWMError if one of these policy files exists, as from another fleet of the same run."""
     for file in files:
         if file.exists():
             raise PWMError(f"{file}: was learned in another fleet; use another --out, or remove the file")
 
 
 def padded_observations(policy: DeployedPolicy, observation: np.ndarray | Tensor, width: int) -> Tensor:
-    """One observation [o] or many [..., o] of a policy's task as [1, rows, width] on the CPU, zeros at their ends.
+    """One observation [o] or many [..., o] of a policy's task as [1, rows, width] on the CPU, zero-padded at the end.
 
     Raises:
         PWMError: the last axis is not the task's observation width, or an entry is not finite.
@@ -99,12 +99,12 @@ def padded_observations(policy: DeployedPolicy, observation: np.ndarray | Tensor
 
 
 def act_together(policies: Sequence[DeployedPolicy], first: int = 0) -> Callable[[np.ndarray], np.ndarray]:
-    """One function that acts for many policies: padded observations [N, E, O] to padded actions [N, E, A].
+    """One function that acts for N policies: padded observations [N, E, O] to padded actions [N, E, A].
 
-    O and A are the widest of the policies' own task sizes. The E rows are episodes `first`, `first + 1`, ... of a
-    longer list. A policy always sees blocks of exactly ROWS episodes, episode e in row e % ROWS, and zeros where an
-    episode is not among the E: a matrix product rounds differently in another shape or row, and so an episode's actions
-    have the same bits whatever runs beside it.
+    O and A are the maxima over the policies' tasks. The E columns are episodes `first`, `first + 1`, ... of a longer
+    list. A policy always sees blocks of exactly ROWS episodes, episode e in row e % ROWS, with zeros for episodes that
+    are not among the E. Matrix products round differently in other shapes and rows; this way an episode's actions have
+    the same bits whatever other episodes run in parallel.
     """
     wide = max(policy.action_dim for policy in policies)
     lead = first % ROWS
@@ -115,7 +115,7 @@ def act_together(policies: Sequence[DeployedPolicy], first: int = 0) -> Callable
         for k, policy in enumerate(policies):
             for block in range(0, lead + episodes, ROWS):
                 begin, end = max(block, lead), min(block + ROWS, lead + episodes)
-                rows = torch.zeros(ROWS, policy.observation_dim).numpy()  # torch aligns its memory, numpy may not
+                rows = torch.zeros(ROWS, policy.observation_dim).numpy()  # aligned, which NumPy does not guarantee
                 rows[begin - block : end - block] = observations[k, begin - lead : end - lead, : rows.shape[1]]
                 own = policy.act(rows)[begin - block : end - block]
                 actions[k, begin - lead : end - lead, : policy.action_dim] = own

@@ -1,4 +1,4 @@
-"""Random actions, and noise on those of a policy: functions of each episode's own seed."""
+"""Random actions, and noise added to a policy's actions, as functions of each episode's seed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import ArrayLike
 from pwm.acting.rollout import Act
 from pwm.tasks.spec import TaskSpec
 
-# The second word of each episode's key keeps these draws apart from each other.
+# Second words of an episode's key, which separate these two streams.
 _ACTIONS, _NOISE = 0x72616E64, 0x6E6F6973
 
 
 def random_policy(specs: Sequence[TaskSpec], seeds: ArrayLike) -> Act:
-    """Actions uniform in [-1, 1], new ones at each step, for one call of `run_episodes` with these tasks and seeds."""
+    """Actions drawn uniformly from [-1, 1] at each step, for one call of `run_episodes` with these tasks and seeds."""
     rows = iter(_draws(specs, seeds, _ACTIONS, lambda generator, shape: generator.uniform(-1.0, 1.0, shape)))
     return lambda observations: next(rows)
 
 
 def with_noise(act: Act, noise: float, specs: Sequence[TaskSpec], seeds: ArrayLike) -> Act:
-    """Adds normal noise of this standard deviation to actions [N, E, >=A], and clips them to [-1, 1].
+    """Add normal noise with this standard deviation to actions [N, E, >=A], and clip them to [-1, 1].
 
-    It is for one call of `run_episodes` with these tasks and seeds [N, E]; 0 leaves actions as they are.
+    For one call of `run_episodes` with these tasks and seeds [N, E]. With 0, actions are unchanged.
     """
     if not noise:
         return act
@@ -38,7 +38,7 @@ def _draws(
     word: int,
     draw: Callable[[np.random.Generator, tuple[int, int]], np.ndarray],
 ) -> np.ndarray:
-    """float32 [T, N, E, A], zero beyond a task's own length and actions; episodes do not depend on each other."""
+    """float32 [T, N, E, A], zero beyond a task's own length and action size; independent for every episode."""
     seeds = np.asarray(seeds)
     sizes = [(spec.episode_length, spec.action_dim) for spec in specs]
     out = np.zeros((max(t for t, _ in sizes), *seeds.shape, max(a for _, a in sizes)), np.float32)

@@ -1,4 +1,4 @@
-"""Whole episodes, kept as they happened: what a policy saw, did and got."""
+"""Records whole episodes: observations, actions, rewards and terminations."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def record_episodes(
     on_step: Callable[[int], None] | None = None,
     observation_dim: int | None = None,
 ) -> list[list[Episode]]:
-    """Episode e of task n as `run_episodes` plays it, at [n][e]; the arguments and errors are those of `run_episodes`.
+    """Play episodes as `run_episodes` does, with the same arguments and errors; returns episode e of task n at [n][e].
 
-    Actions are kept as the environments saw them. With `SideBySide` for `workers`, the episodes of a task run in one
-    vector environment, as locomotion tasks do.
+    Actions are recorded as the environments received them. If `workers` is a `SideBySide`, the episodes of a task run
+    in one vector environment, as for locomotion tasks.
     """
     recorder = _Recorder()
     run_episodes(specs, act, seeds, on_step, observation_dim, workers, recorder)
@@ -32,7 +32,7 @@ def record_episodes(
 
 
 class _Recorder:
-    """Keeps the table's content after the resets, and after each step."""
+    """Copies the table's content after the resets and after each step."""
 
     def __init__(self) -> None:
         self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -43,7 +43,7 @@ class _Recorder:
         self._ends = (table.terminated.copy(), table.lengths.copy())
 
     def episodes(self, n: int, spec: TaskSpec) -> Iterator[Episode]:
-        """The episodes of task n, each cut to its own length and sizes."""
+        """The episodes of task n, each with its own length and sizes."""
         kept = zip(*((o[n], a[n], r[n]) for o, a, r in self._steps), strict=True)
         observations, actions, rewards = (np.stack(part) for part in kept)
         for e, (terminated, length) in enumerate(zip(*(ends[n] for ends in self._ends), strict=True)):

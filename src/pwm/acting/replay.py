@@ -1,4 +1,4 @@
-"""The episodes that training plays, kept as an episode store: data of mixed quality, from the first to the last."""
+"""Saves all episodes played in training as an episode store, which gives data of mixed quality."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _FIELDS = ("observations", "actions", "rewards", "terminations")
 
 
 class ReplayRecorder:
-    """Cuts the steps of n environments into episodes and writes them to parts, one per checkpoint.
+    """Cuts the steps of n environments into episodes and writes them to part files, one per checkpoint.
 
-    The parts become a store when training ends. Episodes still under way then are left out.
+    The parts are joined to a store when training ends. Episodes that are unfinished then are left out.
 
     Args:
-        folder: where the parts live; made here.
+        folder: of the parts; created if it is missing.
         num_envs: n.
-        updates: the update number that training goes on from; what was recorded after it is dropped.
+        updates: the update number that training resumes from; parts recorded after it are dropped.
 
     Raises:
-        PWMError: training goes on from an update that was not recorded.
+        PWMError: training resumes from an update that was not recorded.
     """
 
     def __init__(self, folder: PathLike, num_envs: int, updates: int = 0) -> None:
         self.folder = Path(folder)
         self.starts = [0] * num_envs
-        """step, counted from the first of `steps`, at which the episode under way began"""
+        """step, counted from the first of `steps`, at which each unfinished episode began"""
         self.steps: dict[str, Tensor] = {}
         """the last steps of all environments, [T, n, ...] by field"""
         self.finished: list[dict[str, Tensor]] = []
@@ -54,7 +54,7 @@ class ReplayRecorder:
         terminated: Tensor,
         truncated: Tensor,
     ) -> None:
-        """Take in H steps, the fields of a rollout: [H, n, ...] each, without their graph."""
+        """Add H steps, the fields of a rollout: [H, n, ...] each, detached."""
         new = {"observations": observations, "actions": actions, "rewards": rewards}
         new |= {"final_observations": final_observations, "terminations": terminated}
         before = len(self.steps["rewards"]) if self.steps else 0
@@ -67,7 +67,7 @@ class ReplayRecorder:
         self.starts = [start - done for start in self.starts]
 
     def save(self, updates: int) -> None:
-        """Write what `updates` has finished and what is under way; call it just before the checkpoint is written."""
+        """Write finished and unfinished episodes at `updates`; call this just before writing the checkpoint."""
         fields = {name: [episode[name] for episode in self.finished] for name in _FIELDS}
         tensors = {name: torch.cat(parts) for name, parts in fields.items() if parts}
         tensors["lengths"] = torch.tensor([len(episode["rewards"]) for episode in self.finished], dtype=torch.int64)
@@ -77,19 +77,18 @@ class ReplayRecorder:
         self.finished = []
 
     def forget(self, updates: int) -> None:
-        """Remove what was under way at earlier checkpoints; call it when the checkpoint at `updates` is on disk."""
+        """Remove unfinished episodes of earlier checkpoints; call this once the checkpoint at `updates` is on disk."""
         for path in self._files("pending"):
             if _number(path) != updates:
                 path.unlink()
 
     def write_store(self, path: PathLike, task: str, episode_length: int, source: str, updates: int) -> int:
-        """Turn all parts into the episode store at `path` and remove them; returns the number of episodes.
+        """Join all parts to the episode store `path` and remove them; returns the number of episodes.
 
-        An episode's quality is the third of all `updates` in which it ended (to a checkpoint): "early", "middle" or
-        "late".
+        An episode's quality tag is the third of training in which it ended (by checkpoint): "early", "middle", "late".
 
         Raises:
-            PWMError: no episode has finished, `path` holds a store, or the disk refuses.
+            PWMError: no episode has finished, `path` holds a store, or the disk cannot be written to.
         """
         count = 0
         with StoreWriter(path) as writer:

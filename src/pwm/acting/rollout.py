@@ -1,4 +1,4 @@
-"""Whole episodes in the real simulator, many environments side by side, one call of the policy per step."""
+"""Plays whole episodes in the simulator, many environments in parallel, with one call of the policy per step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Act = Callable[[np.ndarray], np.ndarray]
 
 
 class Simulators(Protocol):
-    """What steps the environments of one group of episodes after another: `Workers`, or `SideBySide`."""
+    """Steps the environments of groups of episodes, one group after the other: `Workers` or `SideBySide`."""
 
     def begin(self, specs: Sequence[TaskSpec], seeds: np.ndarray, observation_dim: int, action_dim: int) -> Table:
         """Reset N tasks x E episodes with `seeds` [N, E]; their table."""
@@ -31,7 +31,7 @@ class Simulators(Protocol):
         ...
 
     def end(self) -> None:
-        """The group is over."""
+        """End the group."""
         ...
 
     def close(self) -> None:
@@ -41,13 +41,13 @@ class Simulators(Protocol):
 
 @dataclass(frozen=True)
 class EpisodeResults:
-    """The results of N tasks x E episodes, every array [N, E].
+    """Results of N tasks x E episodes; all arrays are [N, E].
 
     returns     float64, sum of the rewards
     success     `info["success"]` of the last step, 1.0 or 0.0; NaN for tasks that do not report it, None if none does
     success_any the same, but "at any step"
     lengths     int64, agent steps
-    seeds       int64, the seed each episode was reset with
+    seeds       int64, with which each episode was reset
     """
 
     returns: np.ndarray
@@ -66,21 +66,21 @@ def run_episodes(
     workers: Simulators | None = None,
     watch: Callable[[Table], None] | None = None,
 ) -> EpisodeResults:
-    """Runs episode e of task n with seed `seeds[n, e]`, all of them at the same time.
+    """Play episode e of task n with seed `seeds[n, e]`, all in parallel.
 
-    act              called once per step for all environments: observations float32 [N, E, O], zero beyond each task's
-                     own -> actions [N, E, A]; entries beyond a task's own actions are ignored, whatever they hold.
-                     Rows of episodes that have ended hold their last observation; actions for them are ignored.
-    on_step          called after each step with the number of steps done (for progress; the longest episode has
+    act              called once per step for all environments: observations float32 [N, E, O], zero-padded ->
+                     actions [N, E, A], whose padding is ignored. Episodes that have ended keep their last observation,
+                     and their actions are ignored.
+    on_step          called after each step with the number of steps so far (for progress; the longest episode has
                      `max(spec.episode_length)`)
-    observation_dim  O; defaults to the largest of the tasks. Pass the policy's width if it is larger.
-    workers          what steps the environments: `Workers` or `SideBySide`; none means this process alone. It stays
-                     open, except after an error.
-    watch            called with the table after the resets and after each step, for whoever records episodes
+    observation_dim  O; defaults to the maximum over the tasks. Pass the policy's width if it is larger.
+    workers          steps the environments: `Workers` or `SideBySide`; None: in this process. It stays open, except
+                     after an error.
+    watch            called with the table after the resets and after each step, to record episodes
 
-    An environment sees its own seed and actions only, so with a policy that treats rows separately the result does not
-    depend on which episodes run together, nor in which process. Raises PWMError for seeds or actions of the wrong
-    shape, for actions that are not finite, and for an environment that fails (names its task and seed).
+    An environment only sees its own seed and actions. So if the policy treats rows independently, results do not depend
+    on which episodes run in parallel, nor in which process. Raises PWMError for seeds or actions of the wrong shape,
+    actions that are not finite, and environments that fail (naming task and seed).
     """
     seeds = _checked_seeds(seeds, len(specs))
     width = max(spec.observation_dim for spec in specs)
@@ -110,7 +110,7 @@ def run_episodes(
 
 
 def _episodes(table: Table, seeds: np.ndarray) -> EpisodeResults:
-    """Copies: the table's memory belongs to the next group."""
+    """Copies of the results, since the next group reuses the table's memory."""
     reports = not np.isnan(table.success).all()
     success, success_any = (x.copy() if reports else None for x in (table.success, table.success_any))
     return EpisodeResults(table.returns.copy(), success, success_any, table.lengths.copy(), seeds)
@@ -129,7 +129,7 @@ def checked_actions(actions: ArrayLike, specs: Sequence[TaskSpec], table: Table)
     """Actions as the table's float32 [N, E, A].
 
     Raises:
-        PWMError: a wrong shape, or an entry that counts and is not finite.
+        PWMError: the shape is wrong, or an entry other than padding is not finite.
     """
     actions = np.asarray(actions, dtype=np.float32)
     shape, width = table.running.shape, table.actions.shape[2]

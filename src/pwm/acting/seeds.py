@@ -1,4 +1,4 @@
-"""Seeds of the episodes of a task, made from one seed."""
+"""Derives the seeds of a task's episodes from one seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes of tasks whose simulator steps many environments at once, in place of worker processes."""
+"""Plays episodes of tasks with a vector simulator, instead of in worker processes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pwm.tasks.vector import VectorEnvironment, make_environment
 class SideBySide:
     """Steps N tasks x E episodes in N vector environments of E rows, for `run_episodes` and `record_episodes`.
 
-    The vector environments are kept for the next group: to build one takes seconds.
+    Vector environments take seconds to build and are kept for the next group.
 
     Args:
-        make: the vector environment of a task with so many rows; by default its differentiable simulator.
+        make: builds the vector environment of a task with so many rows; by default its differentiable simulator.
     """
 
     def __init__(self, make: Callable[[TaskSpec, int], VectorEnvironment] = make_environment) -> None:
@@ -31,7 +31,7 @@ class SideBySide:
         """Reset N tasks x E episodes with `seeds` [N, E]; their table.
 
         Raises:
-            PWMError: a task has no such simulator.
+            PWMError: `make` cannot build one of the environments.
         """
         self._table = table = Table(seeds.shape, observation_dim, action_dim)
         table.clear()
@@ -59,8 +59,8 @@ class SideBySide:
             table.advance((n, rows), *(array.numpy(force=True)[rows] for array in arrays))
 
     def end(self) -> None:
-        """The group is over; the environments wait for the next one."""
+        """End the group; the environments are kept."""
 
     def close(self) -> None:
-        """Let the environments go."""
+        """Release the environments."""
         self._kept.clear()

@@ -1,4 +1,4 @@
-"""Any task as a vector environment: simulators in worker processes, with episodes that follow each other."""
+"""Any task as a vector environment that resets itself, with simulators in worker processes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from pwm.tasks.step import Step
 
 
 class WorkerEnvironment:
-    """n environments of one task, stepped by worker processes; a `VectorEnvironment` without gradients.
+    """n environments of one task, stepped by worker processes: a `VectorEnvironment` without gradients.
 
-    Which processes step it makes no difference. Their simulators cannot be copied, so there is no state to save.
+    Results do not depend on the number of processes. The state of the simulators cannot be saved.
 
     Args:
         spec: the task.
         num_envs: n.
-        seed: one for all, or one per row, with which its first episode is reset.
-        device: where the tensors of a step are; the simulators do not use it.
-        workers: processes, this one among them; 0 and 1 start no other.
-        reseed: whether each later episode has a seed of its own, made from its row's seed and its number. If not, it is
-            reset without a seed, and the environment's own random stream goes on.
+        seed: one for all, or one per row for its first episode.
+        device: of the tensors of a step; the simulators do not use it.
+        workers: number of processes including this one; 0 and 1 start no other.
+        reseed: whether later episodes get their own seeds, derived from the row's seed and the episode number. If not,
+            they are reset without a seed, so the environment's random state continues.
 
     Raises:
-        PWMError: `num_envs` is below 1, or there is not one seed per row. Making, resetting and stepping raise it
-            where an environment fails or a process dies (named with task and seed).
+        PWMError: `num_envs` is below 1, the number of seeds is wrong, an environment fails or a process dies. Also
+            raised by `reset` and `step`.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class WorkerEnvironment:
         self._start(seed)
 
     def reset(self, seed: int | Sequence[int] | None = None) -> Tensor:
-        """Start the next episode of every row; with a seed, all rows start anew. Observations [n, o]."""
+        """Start the next episode of every row; with a seed, all rows start over. Returns observations [n, o]."""
         if seed is not None:
             self._start(seed)
         if self._table is None:
@@ -68,10 +68,10 @@ class WorkerEnvironment:
         return self._tensor(self._table.observations[0])
 
     def step(self, actions: Tensor) -> Step:
-        """One step with actions [n, a]; outside [-1, 1] they count as the bound. Rows that end start the next episode.
+        """One step with actions [n, a], clipped to [-1, 1]. Rows whose episode ends start the next one.
 
         Raises:
-            PWMError: before the first reset, for actions that are not finite or of another shape, or where an
+            PWMError: before the first reset, for actions that are not finite or have the wrong shape, or if an
                 environment fails.
         """
         table = self._table
@@ -100,7 +100,7 @@ class WorkerEnvironment:
         self._seeds, self._episodes = seeds, [0] * self.num_envs
 
     def _next_seeds(self, rows: np.ndarray) -> list[int]:
-        """Seeds of the next episodes of these rows, which count as begun from here on."""
+        """Seeds of the next episodes of these rows; counts these episodes as begun."""
         seeds = []
         for row in rows:
             number, own = self._episodes[row], self._seeds[row]
@@ -117,5 +117,5 @@ class WorkerEnvironment:
         self._workers.reset()
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        """A copy: the table changes with the next step."""
+        """A copy, since the next step changes the table."""
         return torch.tensor(array, device=self.device)

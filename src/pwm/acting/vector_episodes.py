@@ -1,4 +1,4 @@
-"""Whole episodes of a policy in environments that step together."""
+"""Plays one episode per row of a vector environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pwm.tasks.vector import VectorEnvironment
 def play_episodes(policy: Callable[[Tensor], Tensor], environment: VectorEnvironment) -> tuple[Tensor, Tensor]:
     """Undiscounted returns (float64) and lengths [n] of the first episode of each of n environments.
 
-    The environments are reset first. Rows that are done play on, uncounted.
+    The environments are reset first. Rows that have finished continue, but do not count.
     """
     observation = environment.reset()
     returns = torch.zeros(environment.num_envs, dtype=torch.float64, device=observation.device)

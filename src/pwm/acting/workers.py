@@ -1,8 +1,8 @@
-"""Environments of an evaluation in several processes: this one and others that step their share at the same time.
+"""Steps environments in several processes, including this one.
 
-The other processes are started afresh (never forked: PyTorch's threads do not survive a fork), import no PyTorch, do
-not run the calling program again, and hold environments alone. Numbers travel through one shared piece of memory, words
-through one pipe per process. A process ends by itself when its pipe closes, so none outlives this one, however it ends.
+The other processes are spawned (PyTorch's threads do not survive a fork), import no PyTorch, do not run the calling
+program again, and only hold environments. Numbers are in shared memory; messages go through one pipe per process. A
+process ends when its pipe closes, so none outlives this one, however it ends.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ from pwm.runtime.errors import PWMError
 from pwm.tasks.spec import TaskSpec
 
 MOST_WORKERS = 16
-"""The automatic choice goes no higher; a worker takes some hundred megabytes."""
+"""Limit of the automatic choice; a worker takes some hundred megabytes."""
 FEW_STEPS = 20_000
-"""Agent steps up to which more processes would take longer to start than they save."""
-_PATIENCE = 5.0  # seconds that a process gets to end by itself
+"""Up to this many agent steps, starting more processes takes longer than it saves."""
+_PATIENCE = 5.0  # seconds that a process gets to exit
 
 
 def count_cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_workers(asked: int | None, agent_steps: int) -> int:
-    """How many processes step the environments: `asked`, or one per core where the work is worth their start."""
+    """Number of processes: `asked`, or if None one per core if there is enough work."""
     if asked is not None:
         return asked
     return 0 if agent_steps < FEW_STEPS else min(count_cores(), MOST_WORKERS)
 
 
 def open_workers(asked: int | None, specs: Sequence[TaskSpec], environments: int, agent_steps: int) -> Workers:
-    """The processes for groups of up to `environments` episodes of any of these tasks; see `choose_workers`."""
+    """`Workers` for groups of up to `environments` episodes of any of these tasks; see `choose_workers`."""
     widths = (max(spec.observation_dim for spec in specs), max(spec.action_dim for spec in specs))
     return Workers(choose_workers(asked, agent_steps), Table.size(environments, *widths))
 
 
 class Workers:
-    """Steps the environments of one group of episodes after another in `count` processes, this one among them.
+    """Steps groups of episodes, one after the other, in `count` processes including this one.
 
-    Use as a context manager; processes start when the first group needs them, and are gone at the end. 0 and 1 start
-    none. `capacity` is the largest group in bytes (`Table.size`).
+    A context manager; processes start with the first group that needs them, and end with the block. 0 and 1 start none.
+    `capacity` is the largest group in bytes (`Table.size`).
 
-    A task that cannot be sent to another process or cannot be built there stays in this one, and a printed line says
-    so: its `make` is a lambda, say, or was defined in the calling program instead of a module that can be imported.
+    A task that cannot be sent to another process or built there stays in this one, and a printed line says so: its
+    `make` may be a lambda, or defined in the calling program instead of an importable module.
     """
 
     def __init__(self, count: int, capacity: int) -> None:
@@ -77,7 +77,7 @@ class Workers:
         """Make and reset the environments of N tasks x E episodes with `seeds` [N, E]; returns their table.
 
         Raises:
-            PWMError: an environment cannot be made or reset, or a process died; names the task and the seed.
+            PWMError: an environment cannot be made or reset, or a process died (naming task and seed).
         """
         payloads = [self._payload(spec) for spec in specs]
         indices = list(np.ndindex(*seeds.shape))
@@ -110,7 +110,7 @@ class Workers:
         self._everywhere("step")
 
     def reset(self) -> None:
-        """Start the next episode, with its seed in the table, wherever none is running. Raises as `begin` does."""
+        """Start the next episode, with its seed in the table, where none is running. Raises as `begin` does."""
         self._everywhere("reset")
 
     def _everywhere(self, what: str) -> None:
@@ -122,7 +122,7 @@ class Workers:
             worker.wait()
 
     def end(self) -> None:
-        """Close the environments of the group; the processes wait for the next one."""
+        """Close the environments of the group; the processes are kept."""
         if self._own is not None:
             own, self._own = self._own, None
             own.close()
@@ -149,7 +149,7 @@ class Workers:
                 self._others.append(_Worker(context, self._buffer, at, place))
 
     def _payload(self, spec: TaskSpec) -> bytes | None:
-        """The task as it travels to the other processes; None where it has to stay here."""
+        """The pickled task; None if it has to stay in this process."""
         if self.count < 2 or spec.id in self._here:
             return None
         try:
@@ -165,7 +165,7 @@ class Workers:
 
 
 class _Worker:
-    """One other process, seen from this one."""
+    """Handle of another process."""
 
     def __init__(self, context: Any, buffer: Any, at: Any, place: int) -> None:
         self._pipe, theirs = context.Pipe()
@@ -195,11 +195,11 @@ class _Worker:
         self.send((dims, [p if n in needed else None for n, p in enumerate(payloads)], list(share)))
 
     def refused(self) -> list[tuple[Index, str]]:
-        """The environments that could not be built there, and why."""
+        """The environments that could not be built there, with reasons."""
         return self._receive()
 
     def wait(self) -> None:
-        """Wait for the end of what it was told to do; raises the PWMError that it met."""
+        """Wait until it has finished its command; raises the PWMError that occurred there."""
         if (failure := self._receive()) is not None:
             raise PWMError(failure)
 
@@ -225,11 +225,11 @@ class _Worker:
         )
 
     def hang_up(self) -> None:
-        """Let it end by itself."""
+        """Close the pipe, which makes it exit."""
         self._pipe.close()
 
     def stop(self) -> None:
-        """Wait for it to end by itself; terminate or kill it if it does not."""
+        """Wait for it to exit; terminate or kill it if it does not."""
         for last_resort in (self._process.terminate, self._process.kill):
             self._process.join(_PATIENCE)
             if self._process.exitcode is not None:
@@ -239,8 +239,8 @@ class _Worker:
 
 
 def _work(pipe: Any, buffer: Any, at: Any, place: int) -> None:
-    """What another process does until its pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that leads
+    """The main function of another process, which returns when its pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     envs = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -265,7 +265,7 @@ def _work(pipe: Any, buffer: Any, at: Any, place: int) -> None:
 
 
 def _begin(pipe: Any, message: Any, buffer: Any, at: Any, place: int) -> Environments:
-    """Build this process's share of a group, tell what could not be built, and reset the rest."""
+    """Build this process's share of a group, report what could not be built, and reset the rest."""
     dims, payloads, share = message
 
     def note(index: Index) -> None:
@@ -296,13 +296,13 @@ def _begin(pipe: Any, message: Any, buffer: Any, at: Any, place: int) -> Environ
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back while processes start: they inherit that, and so cannot be hit before they ignore it."""
+    """Block SIGINT while processes start: they inherit the mask, which protects them until they ignore the signal."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # would lift the mask if it had to start inside
+    resource_tracker.ensure_running()  # starting it inside would lift the mask
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -312,8 +312,8 @@ def _no_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _no_main_program() -> Iterator[None]:
-    """Let processes start without importing the program that called: it may well call `pwm.evaluate` at its top level,
-    and would run all that it does once more in each of them."""
+    """Let processes start without importing the calling program, which may call `pwm.evaluate` at its top level and
+    would run again in each of them."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

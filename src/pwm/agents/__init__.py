@@ -1,1 +1,1 @@
-"""Baselines that learn in the environment itself: SHAC through its gradients, PPO and SAC through Stable-Baselines3."""
+"""Learners and planners: PWM's policies in imagination, MPPI, and the baselines SHAC, PPO and SAC."""

@@ -51,7 +51,7 @@ class GaussianActor(nn.Module):
 
 
 class Normaliser(nn.Module):
-    """Shifts and scales by running moments of all rows seen so far; starts as the identity."""
+    """Normalises by the running moments of all rows seen so far; initially the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Normaliser(nn.Module):
 
     @torch.no_grad()
     def update(self, rows: Tensor) -> None:
-        """Take in rows [..., width] (parallel form of Welford's sums)."""
+        """Update with rows [..., width] (parallel form of Welford's algorithm)."""
         rows = rows.reshape(-1, rows.shape[-1]).double()
         mean = rows.mean(dim=0)
         shift, total = mean - self.mean, self.count + len(rows)

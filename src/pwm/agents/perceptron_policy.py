@@ -1,4 +1,4 @@
-"""A baseline's policy as a file: one perceptron on observations, whoever trained it."""
+"""The policy file of the baselines: a perceptron on normalised observations."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class BaselinePolicy(nn.Module):
     """Observation in, action out: normalise, perceptron, squash.
 
     The description `about` holds kind, algorithm, task, seed, observation_dim, action_dim, hidden (layer widths),
-    activation, layer_norm, squash ("tanh" or "clip"), and whatever else its trainer wants to tell.
+    activation, layer_norm, squash ("tanh" or "clip"), and optional entries of the trainer.
 
     Attributes:
         task, seed, observation_dim, action_dim, about: as in the description.
-        mean, std: buffers [observation_dim], by which observations are shifted and scaled; they never change.
-        bound: buffer, the size beyond which a normalised observation is clipped; infinite for none.
+        mean, std: buffers [observation_dim], fixed moments that normalise observations.
+        bound: buffer, to which normalised observations are clipped; infinite for none.
     """
 
     def __init__(self, about: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ class BaselinePolicy(nn.Module):
         self.action_dim: int = about["action_dim"]
         self.squash = _SQUASH[about["squash"]]
         sizes = (self.observation_dim, about["hidden"], self.action_dim)
-        with torch.random.fork_rng(devices=[]):  # initial weights, drawn for nothing, must not move anybody's stream
+        with torch.random.fork_rng(devices=[]):  # unused initial weights must not advance the global generator
             self.net = perceptron(*sizes, about["activation"], about["layer_norm"])
         self.register_buffer("mean", torch.zeros(self.observation_dim))
         self.register_buffer("std", torch.ones(self.observation_dim))

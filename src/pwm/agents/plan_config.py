@@ -1,4 +1,4 @@
-"""Settings of the planner; they import no PyTorch, so that `pwm plan --help` is quick."""
+"""Settings of the planner, without importing PyTorch, so that `pwm plan --help` is quick."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class PlanConfig:
     horizon: int = 3
     """Steps of a plan."""
     samples: int = 512
-    """Sequences valued in every iteration, the policy's among them."""
+    """Action sequences evaluated in every iteration, including the policy's."""
     policy_samples: int = 24
-    """How many of them are the policy's own."""
+    """How many of them are drawn from the policy."""
     elites: int = 64
-    """The best of them, which make the next Gaussian."""
+    """How many of the best sequences the next Gaussian is fitted to."""
     iterations: int = 6
     """Refinements of the Gaussian."""
     temperature: float = 0.5
-    """How much better elites weigh more: in proportion to exp(temperature * value)."""
+    """Elites are weighted in proportion to exp(temperature * value)."""
     min_std: float = 0.05
-    """Bounds on the Gaussian's deviation, which starts at the larger one."""
+    """Lower bound on the Gaussian's standard deviation."""
     max_std: float = 2.0
-    """See `min_std`."""
+    """Upper bound on the Gaussian's standard deviation, and its initial value."""
 
     def __post_init__(self) -> None:
         for name in ("horizon", "samples", "elites", "iterations"):

@@ -1,9 +1,9 @@
-"""Planning in the world model instead of, or on top of, a policy: TD-MPC2's form of MPPI.
+"""Planning in the world model, instead of or on top of a policy: TD-MPC2's variant of MPPI.
 
-MPPI (Williams et al. 2015) refines a Gaussian over sequences of actions: draw sequences, value each by the rewards the
-model predicts and the critics' value of where it ends, and weigh the best by how good they are. TD-MPC2 (Hansen et al.
-2024, Section 3.2) adds sequences of the policy to the draws and begins at the plan of the step before. The paper's
-"PWM + planning" is this with PWM's actors and critics.
+MPPI (Williams et al. 2015) refines a Gaussian over action sequences: it draws sequences, evaluates each by predicted
+rewards and the critics' value of its last state, and refits the Gaussian to the best, weighted by value. TD-MPC2
+(Hansen et al. 2024, Section 3.2) adds sequences drawn from the policy and warm-starts from the previous plan. The
+paper's "PWM + planning" is this with PWM's actors and critics.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PlanNoise(NamedTuple):
 
 
 def draw(keys: Tensor, counter: int, rows: int, action_dim: int, config: PlanConfig) -> PlanNoise:
-    """The noise of plan number `counter`, a function of the members' keys [members] (int64) and of it alone."""
+    """The noise of plan number `counter`, a function of it and of the members' keys [members] (int64)."""
     h, own, others = config.horizon, config.policy_samples, config.samples - config.policy_samples
     count = h * rows * action_dim * (own + config.iterations * others)
     flat = random.normal(keys, counter, (count,))
@@ -60,14 +60,14 @@ def plan(
         act: the policy: latents [members, n, latent_dim] and standard normal noise [members, n, action_dim] to actions.
         value: the critic: latents [members, n, latent_dim] to their values [members, n].
         latent: [members, rows, latent_dim].
-        previous: the mean that the step before returned, or None in the first step of an episode.
+        previous: the mean returned at the previous step, or None at the first step of an episode.
         noise: see `draw`.
         config: settings.
         gamma, reward_space, bootstrap_exponent: the return that `value` estimates, see `discounted_return` and
             `TwoHot.decode`.
 
     Returns:
-        the action to take, [members, rows, action_dim] in [-1, 1], zero where masked; and the mean of the plan
+        the action [members, rows, action_dim] in [-1, 1], zero where masked; and the mean of the plan
         [H, members, rows, action_dim], for the next step.
     """
     members, rows, _ = latent.shape
@@ -111,5 +111,5 @@ def _policy_actions(
 
 
 def _repeat(latent: Tensor, samples: int) -> Tensor:
-    """[members, rows, z] to [members, rows * samples, z], the samples of a row side by side."""
+    """[members, rows, z] to [members, rows * samples, z]; the samples of a row are adjacent."""
     return latent.unsqueeze(2).expand(-1, -1, samples, -1).flatten(1, 2)

@@ -1,4 +1,4 @@
-"""How long a training took, over all its resumptions, and whether its time is up."""
+"""Measures training time over all resumptions, and enforces a time budget."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pwm.runtime.errors import PWMError
 
 
 class Budget:
-    """Counts seconds of training, by the wall and by the processor (all threads).
+    """Counts seconds of training, in wall-clock and in CPU time (of all threads).
 
     Args:
-        minutes: of training in all, by the wall; None for no bound.
-        before: what `used` gave at the checkpoint that training goes on from.
+        minutes: total wall-clock time; None for no limit.
+        before: the value of `used` at the checkpoint that training resumes from.
 
     Raises:
         PWMError: the minutes are not above zero.
@@ -32,5 +32,5 @@ class Budget:
         return {name: round(self._before.get(name, 0.0) + value, 3) for name, value in now.items()}
 
     def spent(self) -> bool:
-        """Whether the time is up."""
+        """Whether the budget is used up."""
         return self.minutes is not None and self.used()["train_seconds"] >= 60.0 * self.minutes

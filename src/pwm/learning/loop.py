@@ -1,4 +1,4 @@
-"""The training loop that all learners share: progress, metrics, and checkpoints that never hold a diverged learner."""
+"""The training loop of all learners: progress, metrics, and checkpoints, which are never written after divergence."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pwm.runtime.progress import progress
 
 
 class Learner(Protocol):
-    """What `train` trains."""
+    """What `train` can train."""
 
     @property
     def updates(self) -> int:
-        """Updates so far, those before a resumed checkpoint included."""
+        """Number of updates so far, including those before resuming."""
         ...
 
     def update(self) -> Mapping[str, Tensor]:
-        """One update; returns metrics by name, one number each or one per member, which are not read here."""
+        """One update; returns metrics by name, one number each or one per member, without syncing."""
         ...
 
     def save(self, path: PathLike) -> None:
@@ -51,25 +51,26 @@ def train(
     steps_per_update: int = 1,
     budget: Budget | None = None,
 ) -> None:
-    """Update the learner until it has done `updates`, or the budget is spent.
+    """Update the learner until it has done `updates` updates or the budget is spent.
 
-    The host waits for the device only where a line of metrics or a checkpoint is due.
+    Syncs with the device only when logging or saving.
 
     Args:
-        checkpoint: where the learner is saved, every `checkpoint_every` updates and at the end.
-        out: folder of metrics.jsonl. Lines written after the checkpoint that the learner was resumed from are dropped.
-        phase: of the lines, which are written every `log_every` updates and at the last one.
+        checkpoint: file to which the learner is saved every `checkpoint_every` updates and at the end.
+        out: folder of metrics.jsonl. Lines written after the checkpoint from which the learner resumed are dropped.
+        phase: of the metrics, which are logged every `log_every` updates and at the last one.
         title: of the progress bar.
-        failure: the message where a metric is not finite; may use {name}, {number}, {step}, {task}, {seed}, and {kept},
+        failure: the message if a metric is not finite; may use {name}, {number}, {step}, {task}, {seed}, and {kept},
             which says where the last good checkpoint is.
-        checked: the metrics that must be finite; all by default.
-        members: (task, seed) of each line, where metrics hold one number per member.
-        measure: turns a member's metrics into what its line holds; called only when a line is due.
-        shown: numbers of the lines for the progress bar, averaged over the members.
-        steps_per_update: of a line's step counter.
+        checked: metrics that must be finite; all by default.
+        members: (task, seed) of each member, if metrics have one number per member.
+        measure: maps a member's metrics to those that are logged; called only when logging.
+        shown: logged metrics to show in the progress bar, averaged over the members.
+        steps_per_update: how much the logged step advances per update.
+        budget: time limit.
 
     Raises:
-        PWMError: a metric is not finite. The checkpoint, if there is one, is of an earlier update.
+        PWMError: a metric is not finite. The checkpoint, if there is one, is from an earlier update.
     """
     owners = members or [(None, None)]
     with MetricsLog(Path(out)) as log, progress(title, updates, learner.updates) as bar:

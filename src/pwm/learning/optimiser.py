@@ -1,4 +1,4 @@
-"""The optimiser of every learner: Adam in one fused pass, whose step size moves without a new CUDA graph."""
+"""The optimiser of all learners: fused Adam, whose step size can change without recording a new CUDA graph."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 def adam(groups: Iterable[Any], device: torch.device | str, rate: float, **options: Any) -> torch.optim.Adam:
-    """Fused Adam over `groups` (of parameters, or {"params": ...}); on CUDA it can be recorded and its step size moves
-    by `set_rate` without a new recording."""
+    """Fused Adam over `groups` (parameters, or {"params": ...}). On CUDA it can be recorded in a graph, and `set_rate`
+    changes its step size without a new recording."""
     listed = list(groups)
     cuda = torch.device(device).type == "cuda"
     named = listed if listed and isinstance(listed[0], dict) else [{"params": listed}]

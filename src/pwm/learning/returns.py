@@ -9,14 +9,14 @@ from torch import Tensor
 def discounted_return(
     rewards: Tensor, last_value: Tensor, gamma: float, continues: Tensor | None = None, bootstrap_exponent: int = 0
 ) -> Tensor:
-    """sum_h gamma^h r_h + gamma^(H + bootstrap_exponent) V(z_H), the bracket of Eq. 6 counted from zero.
+    """sum_h gamma^h r_h + gamma^(H + bootstrap_exponent) V(z_H), the bracket in Eq. 6 with h from zero.
 
     Args:
         rewards: [H, ...].
         last_value: [...], the value of the state after the last reward.
         gamma: discount per step.
-        continues: [H, ...], 0 where the episode terminated with the reward of the same index, else 1; everything
-            after a zero is cut, the bootstrap included. None means that nothing terminates.
+        continues: [H, ...], 0 where the episode terminated with the reward of the same index, else 1; nothing after a
+            zero counts, including the bootstrap. None means no terminations.
         bootstrap_exponent: extra power of gamma on the bootstrap (the published code has 1).
 
     Returns:
@@ -46,8 +46,8 @@ def lambda_returns(
         values: [H, ...], V(z_1) ... V(z_H): the value of the state after the reward of the same index.
         gamma, lam: discount and lambda.
         continues: [H, ...] as in `discounted_return`.
-        ends: bool [H, ...], True where the episode was cut off (not terminated) after the reward of the same index:
-            G_h bootstraps there as at the rollout's end, and what follows in the row belongs to another episode.
+        ends: bool [H, ...], True where the episode was truncated (not terminated) after the reward of the same index:
+            G_h bootstraps there as at the end of the rollout, and the following entries belong to another episode.
 
     Returns:
         [H, ...], the targets of z_0 ... z_{H-1}.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def linear_decay(start: float, end: float, step: int, total: int) -> float:
-    """The step size of update `step` (from 0) of `total` on a straight line from `start` to `end`."""
+    """The step size of update `step` (from 0) of `total`, decayed linearly from `start` to `end`."""
     return start + (end - start) * min(step / max(total - 1, 1), 1.0)
 
 
@@ -35,7 +35,7 @@ class ReturnScale:
 
     @torch.no_grad()
     def update(self, returns: Tensor) -> None:
-        """Take in a batch of returns [members, batch]."""
+        """Update with a batch of returns [members, batch]."""
         if self.kind == "none":
             return
         x = returns.double()

@@ -33,23 +33,22 @@ class Networks(Protocol):
 
 
 class BoundModel:
-    """z = E(s, e), z' = F(z, a, e), reward = R(z, a, e) for rows whose tasks are fixed; `WorldModel.bind` makes it.
+    """z = E(s, e), z' = F(z, a, e), reward = R(z, a, e) for rows whose tasks are fixed; made by `WorldModel.bind`.
 
-    The tasks' shares of the first layers are computed once. If the model is bound with gradients enabled, gradients
-    flow through them to its weights, for one backward pass. If it is frozen, or bound under `torch.no_grad()`, call
-    `refresh` whenever its weights have changed.
+    The contribution of the task embeddings to the first layers is computed once. If the model is bound with gradients
+    enabled, gradients flow through it to the weights, for one backward pass. If it is frozen, or bound under
+    `torch.no_grad()`, call `refresh` whenever its weights have changed.
 
     Padded observation entries and masked action entries are multiplied by zero inside, whatever the caller passes.
 
     Args:
         model: the world model.
-        rows: int64 [...], the task of each row of the inputs as a row of the embedding; broadcast against their leading
-            axes.
+        rows: int64 [...], index of each input row's task in the embedding; broadcast against the leading axes.
 
     Attributes:
-        contexts: name of a network -> its first layer's share of the tasks [..., hidden[0]].
-        observation_scale: [..., observation_dim], what observations are multiplied by; 0 for padding.
-        observation_shift: [..., observation_dim], what is then subtracted; 0 for padding.
+        contexts: name of a network -> contribution of the tasks to its first layer [..., hidden[0]].
+        observation_scale: [..., observation_dim], factor for observations; 0 for padding.
+        observation_shift: [..., observation_dim], subtracted afterwards; 0 for padding.
         action_mask: [..., action_dim], 1 for real entries and 0 for padding.
     """
 
@@ -61,12 +60,12 @@ class BoundModel:
         self.action_mask = self._pick(model.action_mask)
 
     def _pick(self, x: Tensor) -> Tensor:
-        # The gradient of x[rows] is added up in any order on several threads; that of index_select in one.
+        # On several threads, the gradient of x[rows] is summed in any order, that of index_select in a fixed one.
         return x.index_select(0, self.rows.flatten()).view(*self.rows.shape, x.shape[1])
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Recompute everything from the model's current weights, in place: a recorded CUDA graph keeps its addresses.
+        """Recompute everything from the model's current weights, in place, so that recorded CUDA graphs stay valid.
 
         Raises:
             PWMError: the model was bound with gradients enabled; bind it again for every backward pass.
@@ -91,7 +90,7 @@ class BoundModel:
         return self.model.encoder(scaled, self.contexts["encoder"])
 
     def share(self) -> SharedWeights:
-        """The weights of the dynamics, made once for all steps of a rollout."""
+        """The weights of the dynamics, prepared once for all steps of a rollout."""
         return self.model.dynamics.share()
 
     def step(self, latent: Tensor, action: Tensor, shared: SharedWeights | None = None) -> Tensor:
@@ -111,7 +110,7 @@ class BoundModel:
         return latents
 
     def head(self, name: str, latent: Tensor, action: Tensor | None = None) -> Tensor:
-        """The output of a head for latents [..., latent_dim] and, where it reads them, actions [..., action_dim].
+        """The output of a head for latents [..., latent_dim] and, if it takes them, actions [..., action_dim].
 
         Raises:
             PWMError: the model had no such head when it was bound.
@@ -126,7 +125,7 @@ class BoundModel:
         return self.model.heads[name](inputs, self.contexts[name])
 
     def reward_logits(self, latent: Tensor, action: Tensor) -> Tensor:
-        """Logits [..., bins] of the reward that an action earns in a latent state."""
+        """Logits [..., bins] of the reward for an action in a latent state."""
         return self.head("reward", latent, action)
 
     def reward(self, latent: Tensor, action: Tensor, space: str = "true") -> Tensor:
@@ -144,8 +143,10 @@ class BoundModel:
 
     @torch.no_grad()
     def continues(self, latent: Tensor) -> Tensor | None:
-        """[...] 0 where the model says that the episode has ended in the latent just entered, else 1; None for models
-        that never end one."""
+        """[...] 0 where the model predicts that the episode has ended in the latent just entered, else 1.
+
+        None for models without a termination head.
+        """
         if not self.terminates:
             return None
         logit = self.termination_logit(latent)

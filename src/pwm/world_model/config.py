@@ -1,4 +1,4 @@
-"""Settings of the world model and of its pre-training; every number of the paper's Table 1 is a field here."""
+"""Settings of the world model and of its pre-training; every number in the paper's Table 1 is a field."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class WorldModelConfig:
     embedding_init: float = 0.02
     """Task embeddings start uniform in +- this, entry by entry."""
     bias_init: float = 0.0
-    """Standard deviation of the encoder's first biases. Zero, TD-MPC2's choice, hides the length of an observation from
-    the LayerNorm that follows until training has grown them."""
+    """Standard deviation of the encoder's first biases. With zero (as in TD-MPC2), LayerNorm removes the length of the
+    observation until training has grown the biases."""
     simnorm_group: int = 8
     """V of SimNorm (Eq. 4): the latent is `latent_dim / V` softmaxes of V entries each."""
     bins: int = 101
@@ -34,7 +34,7 @@ class WorldModelConfig:
     bin_high: float = 10.0
     """Highest bin, in symlog space."""
     episodic: bool = False
-    """Whether to learn a termination head (needed only where episodes can end early)."""
+    """Whether to learn a termination head (needed only if episodes can end early)."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class PretrainConfig:
     updates: int = 100_000
     """Gradient steps."""
     batch_size: int = 1024
-    """Slices per step, drawn uniformly over tasks, then over starts."""
+    """Slices per step, sampled uniformly over tasks, then over starts."""
     horizon: int = 16
-    """Steps H of a slice: how far the latent is rolled out before it is compared with the data."""
+    """Steps H of a slice, over which the latent is rolled out and compared with the data."""
     short_horizons: tuple[int, ...] = ()
-    """Horizons trained first, each for an equal share of the updates, the full one last; the paper has none.
-    Shorter slices make larger batches, so that a batch always holds batch_size * horizon transitions."""
+    """Shorter horizons to train first, each for an equal share of the updates; none in the paper. Batches of shorter
+    slices hold more of them, so that a batch always has batch_size * horizon transitions."""
     early_starts: float = 0.0
-    """Share of the slices that start in the first tenth of an episode's possible starts; the rest start anywhere, as
-    all do in the paper."""
+    """Fraction of the slices that start in the first tenth of an episode; the others (in the paper all) start
+    anywhere."""
     rho: float = 0.99
     """Weight of step t is rho^t (the gamma of Eq. 10)."""
     latent_weight: float = 20.0
@@ -64,13 +64,13 @@ class PretrainConfig:
     learning_rate: float = 3e-4
     """Adam's step size at the start."""
     final_learning_rate: float | None = None
-    """Adam's step size at the end of a linear decay; none keeps it constant, as the paper does."""
+    """Adam's step size at the end of a linear decay; none keeps it constant, as in the paper."""
     warmup: int = 0
     """Updates over which the step size rises linearly from zero."""
     encoder_scale: float = 0.3
     """The encoder's step size as a fraction of the others'."""
     grad_norm: float = 20.0
-    """Gradients are scaled down to this norm when they exceed it."""
+    """Gradients are clipped to this norm."""
     precision: Precision = "float32"
     """Number format of the matrix products; parameters and sums stay float32. "auto" takes bfloat16 where the hardware
     multiplies it."""
@@ -78,17 +78,17 @@ class PretrainConfig:
     """Whether a GPU runs each update as one recorded graph. The same arithmetic without launch after launch: for small
     models. Elsewhere it changes nothing."""
     micro_batch: int | None = None
-    """Slices that pass through the model at once; a larger batch goes through in parts whose gradients add up to the
-    batch's own, up to rounding. None takes the whole batch. Meant for memory, as is the next one."""
+    """Slices that pass through the model at once, to save memory; the gradients of the parts of a batch are
+    accumulated (equal up to rounding). None takes the whole batch."""
     recompute_steps: int = 0
-    """Rollout steps whose activations are thrown away and computed again in the backward pass, block by block; 0 keeps
-    all activations."""
+    """Rollout steps per block of gradient checkpointing, which recomputes activations in the backward pass to save
+    memory; 0 keeps all activations."""
     normalise_observations: bool = False
-    """Whether the encoder sees observations scaled to mean 0 and deviation 1 per task; the paper feeds them raw."""
+    """Whether observations are normalised to mean 0 and standard deviation 1 per task; not in the paper."""
     held_out: float = 0.05
-    """Fraction of the episodes of each task kept away from training, to measure the model on."""
+    """Fraction of the episodes of each task that is held out to evaluate the model."""
     evaluate_every: int = 500
-    """Updates between two measurements on the held-out episodes."""
+    """Updates between two evaluations on the held-out episodes."""
     checkpoint_every: int = 500
     """Updates between two checkpoints, from which the same command resumes."""
 
@@ -114,11 +114,11 @@ SIZES: dict[str, WorldModelConfig] = {
     "48": WorldModelConfig(),
     "317": WorldModelConfig(latent_dim=1376, encoder_units=(4096,) * 4, units=(4096, 4096)),
 }
-"""World models by the size of the TD-MPC2 agent (millions of parameters) that they come from."""
+"""World models by the size (millions of parameters) of the corresponding TD-MPC2 agent."""
 
 
 def world_model_size(name: str, **overrides: object) -> WorldModelConfig:
-    """The architecture called `name`, one of `SIZES`; raises PWMError for another name."""
+    """The architecture called `name`, one of `SIZES`. Raises PWMError for an unknown name."""
     if name not in SIZES:
         raise PWMError(f"--size {name}: no such size; choose one of {', '.join(SIZES)}")
     return replace(SIZES[name], **overrides)  # type: ignore[arg-type]

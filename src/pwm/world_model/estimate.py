@@ -1,4 +1,4 @@
-"""What pre-training costs: arithmetic by formula, memory by a rehearsal without data, time by a few real updates."""
+"""Estimates the cost of pre-training: FLOP by formula, memory on the meta device, time from a few real updates."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from pwm.world_model.pretrain import backward, build_pretrainer
 def mlp_flops(rows: int, widths: Sequence[int]) -> int:
     """One forward pass of a perceptron with these layer widths: 2 * rows * sum of w_i * w_{i+1}.
 
-    A multiply-add counts as two. The gradient for all weights costs as much again, and so does the gradient for all
-    inputs, the first layer's included.
+    A multiply-add counts as two. Gradients of all weights cost the same again, and so do those of all inputs, including
+    the first layer's.
     """
     return 2 * rows * sum(a * b for a, b in pairwise(widths))
 
@@ -32,11 +32,11 @@ def mlp_flops(rows: int, widths: Sequence[int]) -> int:
 def world_model_update_flops(
     model: WorldModelConfig, batch_size: int, horizon: int, tasks: int, observation_dim: int, action_dim: int
 ) -> int:
-    """One gradient step on B slices of H transitions, what the algorithm needs and no more, matrix products only:
+    """FLOP of the matrix products that a gradient step on B slices of H transitions needs:
 
     encoder H*B rows forward for the targets, and B rows forward, weight gradients, and input gradients above the first
-    layer; dynamics and reward H*B rows forward, weight and input gradients; the tasks' shares of the three first
-    layers forward, weight and input gradients.
+    layer; dynamics and reward H*B rows forward, weight and input gradients; the task embeddings' part of the three
+    first layers forward, weight and input gradients.
     """
     z, a, rows = model.latent_dim, action_dim, batch_size * horizon
     encoder = (observation_dim, *model.encoder_units, z)
@@ -55,8 +55,8 @@ def pretrain_bytes(
     action_dim: int,
     device: torch.device | str = "cpu",
 ) -> int:
-    """Bytes of all tensors at the worst moment of a gradient step: weights, Adam's moments, and what a rehearsal on the
-    meta device, whose tensors have sizes and no content, finds alive at once."""
+    """Peak bytes of all tensors in a gradient step: weights, Adam's moments, and the live tensors of the step when it
+    runs on the meta device, whose tensors have shapes and no content."""
     names = [str(k) for k in range(tasks)]
     with torch.device("meta"):
         rehearsed = WorldModel(model, names, [observation_dim] * tasks, [action_dim] * tasks)
@@ -79,9 +79,9 @@ def pretrain_bytes(
 def estimate_pretrain(
     store: EpisodeStore, model: WorldModelConfig, config: PretrainConfig, device: torch.device | str
 ) -> Estimate:
-    """What `pretrain` with these settings will take, from gradient steps on batches that grow until they take long.
+    """Estimate what `pretrain` takes with these settings, from gradient steps on batches of growing size.
 
-    Trains a model of its own, which is thrown away.
+    Trains a temporary model.
     """
     plain = replace(config, held_out=0.0, short_horizons=(), normalise_observations=False, warmup=0)
     trainer = build_pretrainer(store, model, plain, device=device)

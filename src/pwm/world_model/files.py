@@ -1,4 +1,4 @@
-"""World models on disk: one safetensors file that holds weights and description."""
+"""World models on disk: one safetensors file with weights and description."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _KIND = "world model"
 
 
 def world_model_path(run: PathLike) -> Path:
-    """Where a run folder keeps its world model."""
+    """Path of the world model in a run folder."""
     return Path(run) / "world_model" / "weights.safetensors"
 
 
 def describe(model: WorldModel) -> dict:
-    """What is needed to build the same (untrained) model again."""
+    """The description from which `build` makes the same (untrained) model."""
     return {
         "kind": _KIND,
         "config": to_dict(model.config),
@@ -38,7 +38,7 @@ def save_world_model(path: PathLike, model: WorldModel) -> None:
 
 
 def load_world_model(path: PathLike, device: str | torch.device = "cpu") -> WorldModel:
-    """Read a world model from its file or from a run folder, on `device`, ready to be frozen or trained on.
+    """Load a world model from a file or a run folder to `device`.
 
     Raises:
         PWMError: there is none, or the file is damaged or of another kind.
@@ -55,7 +55,7 @@ def load_world_model(path: PathLike, device: str | torch.device = "cpu") -> Worl
 
 
 def build(about: dict, path: PathLike) -> WorldModel:
-    """The untrained model that `describe` described; `path` is named in errors."""
+    """The untrained model of a description by `describe`; `path` is for error messages."""
     try:
         config = from_dict(WorldModelConfig, about["config"], str(path))
         return WorldModel(config, about["tasks"], about["observation_dims"], about["action_dims"])

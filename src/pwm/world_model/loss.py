@@ -16,13 +16,13 @@ from pwm.world_model.model import WorldModel
 
 
 def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """Roll the latent out from the first observation and compare it with the encoded data and the real rewards.
+    """Roll the latent out from the first observation, and compare it with encoded observations and real rewards.
 
     `sum_t rho^t [c_z mse(z_{t+1}, sg E(s_{t+1}, e)) + c_r CE(R(z_t, a_t, e), twohot(r_t))] / H`, mean over slices;
     with a termination head, `c_d BCE` of its logit at z_{t+1} is added.
 
-    With `config.recompute_steps` the rollout is cut into blocks of so many steps, of which only the first latent is
-    kept; the backward pass computes the rest of a block again (gradient checkpointing, Chen et al. 2016).
+    With `config.recompute_steps`, only the first latent of every block of so many steps is kept, and the backward pass
+    recomputes the rest (gradient checkpointing, Chen et al. 2016).
 
     Returns:
         the scalar loss, and its parts (detached): `latent_loss`, `reward_loss`, optionally `termination_loss`.
@@ -55,7 +55,7 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
 
 
 class _Errors(NamedTuple):
-    """Mean errors over the slices, one number per step of a block."""
+    """Errors averaged over the slices, one number per step of a block."""
 
     latent: Tensor
     reward: Tensor
@@ -70,7 +70,7 @@ def _block(
     rewards: Tensor,
     terminations: Tensor,
 ) -> tuple[Tensor, _Errors]:
-    """Some steps of the rollout: the latent after them, and the errors on the way."""
+    """Some steps of the rollout; returns the last latent and the errors."""
     latents = bound.rollout(latent, actions)
     rolled = torch.stack(latents)
     latent_error = F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))

@@ -22,7 +22,7 @@ class WorldModel(nn.Module):
     Args:
         config: layer widths and reward bins.
         tasks: task ids, in the order of the embedding's rows.
-        observation_dims, action_dims: sizes of each task; the model's own are the maxima.
+        observation_dims, action_dims: sizes of each task; the model has their maxima.
         seed: seed of the initialisation.
     """
 
@@ -77,24 +77,24 @@ class WorldModel(nn.Module):
         self.observation_shift[row, :width] = mean / std
 
     def index(self, task: str) -> int:
-        """Row of a task id in the embedding; raises PWMError when the model was not trained on it."""
+        """Row of a task id in the embedding. Raises PWMError if the model was not trained on it."""
         if task not in self.tasks:
             raise PWMError(f"task {task}: this world model knows {', '.join(self.tasks)}")
         return self.tasks.index(task)
 
     @property
     def heads(self) -> dict[str, nn.Module]:
-        """The networks that read latents, by name: "reward", "termination" in episodic models, and what was added."""
+        """The heads by name: "reward", "termination" in episodic models, and those added by `add_head`."""
         return {name: self.get_submodule(name) for name in self._heads}
 
     def add_head(self, name: str, network: nn.Module) -> None:
-        """Add a network of latents, or of latents and actions, which `BoundModel.head(name, ...)` then calls.
+        """Add a head that reads latents, or latents and actions; `BoundModel.head(name, ...)` evaluates it.
 
         Its tensors are called `name.*` in `state_dict`. A world model's file describes "reward" and "termination" only:
         to load a file with another head, add the head first.
 
         Args:
-            name: one that the model has no attribute of.
+            name: must not be an attribute of the model.
             network: a `ConditionedMLP`, or another module with its `context(embedding)` and `forward(x, context)`.
 
         Raises:
@@ -110,15 +110,15 @@ class WorldModel(nn.Module):
         return {"encoder": self.encoder, "dynamics": self.dynamics, **self.heads}
 
     def task_contexts(self) -> dict[str, Tensor]:
-        """Name of a network -> its first layer's share of every task [tasks, hidden[0]]."""
+        """Name of a network -> contribution of every task's embedding to its first layer [tasks, hidden[0]]."""
         return {name: network.context(self.embedding) for name, network in self.networks().items()}
 
     def bind(self, tasks: Sequence[str] | Tensor) -> BoundModel:
-        """This model with the task of each row fixed; `BoundModel` tells when to refresh it or to bind again.
+        """This model with the task of each row fixed; see `BoundModel` for when to refresh or to bind again.
 
         Args:
-            tasks: the task ids of a fleet's members, which may repeat, for inputs [members, batch, ...]; or the rows of
-                the tasks in the embedding, int64 of any shape, for inputs with these leading axes.
+            tasks: the task ids of a fleet's members, which may repeat, for inputs [members, batch, ...]; or the tasks'
+                rows in the embedding, int64 of any shape, for inputs with these leading axes.
         """
         if not isinstance(tasks, Tensor):
             tasks = torch.tensor([[self.index(task)] for task in tasks], device=self.embedding.device)
@@ -126,15 +126,15 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def project_embedding(self) -> None:
-        """Scale rows of the task embedding back to norm 1 where an update pushed them beyond it."""
+        """Project task embeddings with a norm above 1 back to norm 1."""
         norm = torch.linalg.vector_norm(self.embedding, dim=-1, keepdim=True)
         self.embedding.div_(norm.clamp(min=1.0))
 
     def freeze(self) -> WorldModel:
-        """Stop gradients to the parameters; gradients still pass through the model to its inputs."""
+        """Turn off gradients of the parameters; gradients still flow through the model to its inputs."""
         return self.requires_grad_(False).eval()
 
 
 def _mask(dims: Sequence[int]) -> Tensor:
-    """[tasks, max(dims)] with ones in each task's own entries, which come first."""
+    """[tasks, max(dims)], 1 for each task's own entries, which come first, and 0 for padding."""
     return (torch.arange(max(dims))[None] < torch.tensor(list(dims))[:, None]).float()

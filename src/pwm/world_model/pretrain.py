@@ -1,4 +1,4 @@
-"""Pre-training one multi-task world model on an episode store (paper Section 4.3, Algorithm 1, first loop)."""
+"""Pre-trains a multi-task world model on an episode store (paper Section 4.3, Algorithm 1, first loop)."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ _LOG_EVERY = 25
 _KIND = "world model checkpoint"
 
 Loss = Callable[[WorldModel, SliceBatch, PretrainConfig], tuple[Tensor, dict[str, Tensor]]]
-"""(model, batch, config) -> the scalar to minimise, and its parts (detached) by name; `world_model_loss` is one."""
+"""(model, batch, config) -> the scalar to minimise, and its parts (detached) by name, as `world_model_loss`."""
 Sampler = Callable[[int], SliceBatch]
-"""update number -> its batch: a function of the number alone, so that a resumed run repeats itself."""
+"""Update number -> batch; must be a pure function, so that a resumed run repeats itself."""
 
 
 class Pretrainer:
-    """A world model in training: model, optimiser and source of data; `update` is one gradient step.
+    """Trains a world model: holds model, optimiser and sampler; `update` is one gradient step.
 
     Args:
-        model: trained in place, on the device that it is on.
-        sampler: source of the batches, on the same device. May be replaced between updates.
-        loss: what a gradient step minimises.
+        model: trained in place, on its device.
+        sampler: gives the batches, on the same device. May be replaced between updates.
+        loss: the objective.
         config: training settings. With neither `warmup` nor `final_learning_rate` the step size is constant, and
-            training may go on beyond `updates`.
-        about: what a checkpoint must agree on, beside the model's architecture and `config`.
-        held_out: slices to `measure` the model on.
+            training may continue beyond `updates`.
+        about: what a checkpoint must agree with, besides the model's architecture and `config`.
+        held_out: slices to evaluate the model on with `measure`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Pretrainer:
         self.updates = 0
 
     def learning_rate(self, step: int) -> float:
-        """Adam's step size at update `step`: warm-up, then a straight line to the final value."""
+        """Adam's step size at update `step`: linear warm-up and linear decay."""
         config = self.config
         end = config.learning_rate if config.final_learning_rate is None else config.final_learning_rate
         rate = config.learning_rate + (end - config.learning_rate) * step / max(config.updates - 1, 1)
@@ -94,7 +94,7 @@ class Pretrainer:
         return values
 
     def step(self, _: str, *batch: Tensor) -> dict[str, Tensor]:
-        """One gradient step on the parts of a `SliceBatch`; what a CUDA graph records, so nothing in here may wait."""
+        """One gradient step on the fields of a `SliceBatch`. Recorded by CUDA graphs, so it must not sync."""
         losses = backward(self.model, self.loss, SliceBatch(*batch), self.config)
         grads = [p.grad for group in self.optimiser.param_groups for p in group["params"]]
         (norm,) = clipped_step(self.optimiser, grads, 1, self.config.grad_norm)
@@ -103,7 +103,7 @@ class Pretrainer:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Losses on the held-out slices and, per task, the `reward_correlation`; empty where there are none."""
+        """Losses on the held-out slices and, per task, the `reward_correlation`; empty if there are none."""
         if self.held_out is None:
             return {}
         _, parts = self.loss(self.model, self.held_out, self.config)
@@ -111,11 +111,11 @@ class Pretrainer:
         return values | reward_correlation(self.model, self.held_out)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and Adam's state by name, for a checkpoint; together with `updates` all that resuming needs."""
+        """Weights and Adam's state by name; with `updates`, everything that resuming needs."""
         return module_tensors(self.model, "model") | optimiser_tensors(self.optimiser, "adam")
 
     def restore(self, tensors: dict[str, Tensor], updates: int, path: PathLike) -> None:
-        """Put back what `tensors` took out; raises PWMError naming `path` where the weights do not fit the model."""
+        """Restore what `tensors` returned. Raises PWMError, naming `path`, if the weights do not fit the model."""
         load_module(self.model, "model", tensors, path)
         load_optimiser(self.optimiser, "adam", tensors)
         self.updates = updates
@@ -125,7 +125,7 @@ class Pretrainer:
         write_described(path, self.tensors(), self._about() | {"updates": self.updates})
 
     def load(self, path: PathLike) -> None:
-        """Continue from a checkpoint; raises PWMError when it belongs to other data or settings."""
+        """Continue from a checkpoint. Raises PWMError if it belongs to other data or settings."""
         tensors, about = read_described(path, _KIND)
         check_same(path, about, self._about())
         self.restore(tensors, about["updates"], path)
@@ -141,9 +141,9 @@ def build_pretrainer(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Pretrainer:
-    """A new world model of all tasks in `store`, ready to train on its episodes with the paper's loss.
+    """A `Pretrainer` with a new world model of all tasks in `store`, its episodes and the paper's loss.
 
-    `config.held_out` of the episodes are kept apart; `seed` decides initial weights, this split and the batches.
+    A fraction `config.held_out` of the episodes is held out; `seed` determines initial weights, this split and batches.
 
     Raises:
         PWMError: a task has no episode of `config.horizon` steps, or one of `short_horizons` is out of range.
@@ -161,7 +161,7 @@ def build_pretrainer(
     samplers = [SliceSampler(store, h, max(rows // h, 1), seed, device, split, config.early_starts) for h in horizons]
 
     def sampler(step: int) -> SliceBatch:
-        """Each horizon has an equal share of the updates, in order; the last one also what follows."""
+        """Each horizon has an equal share of the updates, in order; the last one also any further updates."""
         return samplers[min(step * len(samplers) // config.updates, len(samplers) - 1)].sample(step)
 
     held_out = None
@@ -181,7 +181,7 @@ def _moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tens
 
 
 def backward(model: WorldModel, loss: Loss, batch: SliceBatch, config: PretrainConfig) -> dict[str, Tensor]:
-    """Leave the gradient of the batch's loss in the parameters, part by part; returns the batch's losses."""
+    """Accumulate the gradient of the batch's loss in the parameters, part by part; returns the batch's losses."""
     model.zero_grad(set_to_none=True)
     total: dict[str, Tensor] = {}
     for part, share in micro_batches(batch, config):
@@ -195,7 +195,7 @@ def backward(model: WorldModel, loss: Loss, batch: SliceBatch, config: PretrainC
 
 
 def micro_batches(batch: SliceBatch, config: PretrainConfig) -> Iterator[tuple[SliceBatch, float]]:
-    """The parts in which a batch passes through the model, and their shares of it.
+    """The parts in which a batch passes through the model, and their fractions of it.
 
     Slices shorter than `horizon` make larger parts, as they make larger batches.
     """
@@ -213,7 +213,7 @@ def micro_batches(batch: SliceBatch, config: PretrainConfig) -> Iterator[tuple[S
 def reward_correlation(model: WorldModel, batch: SliceBatch) -> dict[str, float]:
     """Per task, the correlation of a slice's last reward with the model's prediction of it from the first observation.
 
-    Values are named `foresight/<task>`; a task whose last rewards are all the same is left out.
+    Values are named `foresight/<task>`; tasks whose last rewards are all equal are left out.
     """
     bound = model.bind(batch.tasks)
     latent = bound.rollout(bound.encode(batch.observations[0]), batch.actions[:-1])[-1]
@@ -234,13 +234,13 @@ def pretrain(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> WorldModel:
-    """Train a world model and leave it in the run folder `out`; the same call resumes, or returns the finished model.
+    """Train a world model in the run folder `out`; the same call resumes, or returns the finished model.
 
-    Writes `world_model/weights.safetensors` at the end, `world_model/checkpoint.safetensors` on the way, and lines of
-    phase "world_model" to `metrics.jsonl`.
+    Writes `world_model/weights.safetensors` at the end, `world_model/checkpoint.safetensors` during training, and lines
+    of phase "world_model" to `metrics.jsonl`.
 
     Raises:
-        PWMError: the folder holds a checkpoint of other data or settings; the data cannot be used; the loss is not
+        PWMError: the folder holds a checkpoint with other data or settings, the data cannot be used, or the loss is not
             finite.
     """
     weights = world_model_path(out)

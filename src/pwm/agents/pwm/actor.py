@@ -1,4 +1,4 @@
-"""A fleet of actors: one small Gaussian policy per member, evaluated as one batch (paper Section 4.3, Appendix C)."""
+"""A fleet of actors: one Gaussian policy per member, evaluated as one batch (paper Section 4.3, Appendix C)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pwm.nn.perceptron import FleetMLP, SharedWeights
 
 
 class FleetActor(nn.Module):
-    """pi(z) = tanh(mu(z) + sigma * eps) for every member; sigma is a free vector per action, bounded below.
+    """pi(z) = tanh(mu(z) + sigma * eps) for every member; sigma does not depend on z and is bounded below.
 
     Args:
         latent_dim, action_dim: widths of the input and (padded) output.
@@ -31,7 +31,7 @@ class FleetActor(nn.Module):
             self.net.init_orthogonal(member, math.sqrt(2.0), config.actor_output_gain, generator)
 
     def std(self) -> Tensor:
-        """Noise [members, 1, action_dim], never below the configured minimum."""
+        """Standard deviation of the noise [members, 1, action_dim], at least the configured minimum."""
         return self.log_std.clamp(min=self.min_log_std).exp()
 
     def mean(self, latent: Tensor, shared: SharedWeights | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Settings of policy learning; the defaults are the paper's, every departure from it is a field."""
+"""Settings of policy learning. The defaults are the paper's; every departure from it is a field."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class PolicyConfig:
     gamma: float = 0.99
     """Discount per agent step."""
     td_lambda: float = 0.95
-    """Lambda of the critic's targets (Eq. 8); 0 is one-step TD, as the published multi-task code computes."""
+    """Lambda of the critic's targets (Eq. 8); 0 is one-step TD, as in the published multi-task code."""
     bootstrap_exponent: int = 0
-    """The terminal value in the actor's objective is weighted gamma^(H + this); the published code has 1."""
+    """The terminal value in the actor's objective is weighted by gamma^(H + this); the published code has 1."""
 
     early_starts: float = 0.0
-    """Share of the start states taken from the first tenth of the episodes alone; the rest, in the paper all of them,
-    are uniform over the data. The anchor's states are spread alike."""
+    """Fraction of the start states from the first tenth of the episodes; the others (in the paper all) are uniform over
+    the data. The same holds for the anchor's states."""
 
     actor_units: tuple[int, ...] = (400, 200, 100)
     """Hidden layers of the actor."""
     critic_units: tuple[int, ...] = (400, 200)
     """Hidden layers of each critic."""
     critics: int = 3
-    """Critics in the ensemble; where one value is needed it is their minimum."""
+    """Number of critics in the ensemble; the value is their minimum."""
     initial_log_std: float = -1.0
     """Initial log standard deviation of the actor's noise."""
     min_std: float = 0.24
@@ -45,12 +45,12 @@ class PolicyConfig:
     critic_output_gain: float = 1.0
     """Gain of the orthogonal initialisation of each critic's last layer."""
     detach_actor_input: bool = True
-    """Whether the actor reads its latent detached, so that gradients pass through the model's dynamics alone."""
+    """Whether the actor's input is detached, so that gradients flow through the model's dynamics only."""
 
     reward_space: Literal["symlog", "true"] = "symlog"
-    """Rewards as the two-hot mean without symexp (the paper's pseudo-rewards), or with it."""
+    """Rewards as the two-hot mean without symexp ("symlog", the paper's pseudo-rewards), or with it ("true")."""
     return_scale: Literal["exponential", "cumulative", "none"] = "exponential"
-    """Running standard deviation of the imagined returns by which the actor's loss is divided."""
+    """Running standard deviation of the imagined returns, by which the actor's loss is divided."""
     return_scale_decay: float = 0.99
     """Decay of the exponential running moments."""
 
@@ -78,27 +78,27 @@ class PolicyConfig:
     """Whether a GPU runs each update as one recorded graph. The same arithmetic without launch after launch: for small
     fleets. Elsewhere it changes nothing."""
     mask_actions: bool = True
-    """Zero a task's padded action entries before they enter the model; the published code forgets to."""
+    """Zero a task's padded action entries before they enter the model; the published code does not."""
 
     behaviour_weight: float = 0.0
-    """Weight of the anchor to the actions of the data's best episodes; 0 is the paper. docs/recipe.md tells when small
-    data wants it."""
+    """Weight of the anchor to the actions of the data's best episodes; 0 in the paper. See docs/recipe.md on its use
+    with little data."""
     behaviour_sharpness: float = 4.0
-    """How much the anchor prefers good episodes: an episode is drawn in proportion to (rank / episodes)^this, the best
-    one ranked last. At 4 half of the draws come from the best eighth."""
+    """How much the anchor prefers good episodes: they are drawn in proportion to (rank / episodes)^this, where the best
+    has the highest rank. At 4, half of the draws come from the best eighth."""
     behaviour_updates: int = 0
-    """Updates before `updates`, in which the anchor alone trains the actor."""
+    """Imitation updates before `updates`, in which only the anchor trains the actor."""
     behaviour_learning_rate: float = 1e-3
-    """Adam's step size at the start of those; it decays to `final_learning_rate` on its own straight line."""
+    """Adam's step size at the start of the imitation; it decays linearly to `final_learning_rate`."""
     critic_warmup: int = 0
-    """How many of `updates`, the first ones, train the critics alone: they learn the value of the actor as it is."""
+    """The first so many of `updates` train only the critics, on the actor as it is."""
     behaviour_batch: int = 256
-    """States per update and policy that the anchor looks at."""
+    """States per update and policy for the anchor."""
     actor_average: float = 0.0
-    """Decay of an exponential average of the actor's parameters, which is what is saved; 0 saves the last iterate."""
+    """Decay of an exponential average of the actor's parameters, which is saved; 0 saves the last iterate."""
     critic_average: float = 0.0
-    """Decay, per critic step, of an exponential average of the critics, which then gives targets and terminal values; 0
-    uses the critics themselves."""
+    """Decay, per critic step, of an exponential average of the critics, used for targets and terminal values; 0 uses
+    the critics themselves."""
 
     checkpoint_every: int = 250
     """Updates between two checkpoints, from which the same command resumes."""
@@ -121,7 +121,7 @@ class PolicyConfig:
 
     @property
     def total_updates(self) -> int:
-        """Updates in all: those of the anchor alone and those in imagination."""
+        """Number of all updates, imitation and imagination."""
         return self.behaviour_updates + self.updates
 
 
@@ -129,11 +129,11 @@ PRESETS: dict[str, PolicyConfig] = {
     "as_paper": PolicyConfig(),
     "as_published": PolicyConfig(td_lambda=0.0, bootstrap_exponent=1, mask_actions=False, batch_size=512),
 }
-"""What the paper says, and what the code that its authors published does in its multi-task path."""
+"""The settings of the paper, and those of the authors' published multi-task code."""
 
 
 def policy_preset(name: str, **overrides: object) -> PolicyConfig:
-    """The preset called `name` with fields replaced; raises PWMError for an unknown name."""
+    """The preset called `name` with fields replaced. Raises PWMError for an unknown name."""
     if name not in PRESETS:
         raise PWMError(f"--preset {name}: no such preset; choose one of {', '.join(PRESETS)}")
     return replace(PRESETS[name], **overrides)  # type: ignore[arg-type]

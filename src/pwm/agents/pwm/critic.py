@@ -1,4 +1,4 @@
-"""A fleet of critic ensembles: `critics` value functions per member, all in one batched product."""
+"""A fleet of critic ensembles: `critics` value functions per member, evaluated as one batch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A policy as a file: encoder and actor of one task, ready to act without data, planner or world model.
+"""The policy file of a learned policy: encoder and actor of one task, which act without data or world model.
 
-`acting/policy_file.py` has what all kinds of policy files share.
+See `acting/policy_file.py` for what all kinds of policy files share.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Policy(nn.Module):
     """A deployed policy: observation in, action out.
 
     Attributes:
-        task, seed: what it was learned for, and with which seed.
+        task, seed: of its training.
         observation_dim, action_dim: sizes of the task, without padding.
-        about: the description saved with it (settings of model and learning, number of updates).
+        about: the description in the file (settings of model and learning, number of updates).
     """
 
     def __init__(self, about: dict) -> None:
@@ -70,8 +70,8 @@ class Policy(nn.Module):
         return self.actor.mean(latent, actor)
 
     def _shared(self) -> tuple[SharedWeights, SharedWeights]:
-        """What both networks make of their weights before they multiply; made again where a weight has changed."""
-        self._weights = self._weights or tuple(self.parameters())  # to walk the modules takes as long as an action
+        """The prepared weights of both networks, cached until a weight changes."""
+        self._weights = self._weights or tuple(self.parameters())  # walking the modules takes as long as an action
         state = (self.scale.device, *((w.data_ptr(), w.dtype, w._version) for w in self._weights))
         if self._ready is None or self._ready[0] != state:
             self._ready = (state, self.encoder.share(), self.actor.net.share())
@@ -87,7 +87,7 @@ class Policy(nn.Module):
         return super().load_state_dict(*args, **options)
 
     def __getstate__(self) -> dict:
-        """For copies and pickles: what is kept for acting can be made again."""
+        """For copies and pickles: without the caches."""
         return self.__dict__ | {"_ready": None, "_weights": ()}
 
     def save(self, path: PathLike) -> None:
@@ -103,7 +103,7 @@ def load(tensors: dict[str, Tensor], about: dict[str, Any], path: PathLike, devi
 
 @torch.no_grad()
 def export_policies(learner: FleetLearner) -> list[Policy]:
-    """One deployable policy per member of a fleet, with the parameters that the learner recommends."""
+    """One deployable policy per member of a fleet, with the averaged actor if there is one."""
     model = learner.model
     policies = []
     for k, (task, seed) in enumerate(zip(learner.tasks, learner.seeds, strict=True)):

@@ -1,4 +1,4 @@
-"""What policy learning costs: arithmetic by formula, memory by a rehearsal without data, time by a few real updates."""
+"""Estimates the cost of policy learning: FLOP by formula, memory on the meta device, time from a few real updates."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Members = Sequence[tuple[str, int]]
 def policy_update_flops(
     model: WorldModelConfig, config: PolicyConfig, members: int, observation_dim: int, action_dim: int
 ) -> int:
-    """One update of a fleet, what the algorithm needs and no more, matrix products only.
+    """FLOP of the matrix products that an update of a fleet needs.
 
     Per member with B = batch_size, H = horizon, K critics: encoder B rows forward; dynamics and reward H*B rows forward
     and backward to inputs; actor H*B rows forward, weight gradients, and input gradients above the first layer; critics
@@ -49,17 +49,17 @@ def policy_update_flops(
 def action_flops(
     model: WorldModelConfig, config: PolicyConfig, rows: int, observation_dim: int, action_dim: int
 ) -> int:
-    """Deterministic actions for `rows` observations: encoder and actor forward."""
+    """FLOP of deterministic actions for `rows` observations: encoder and actor forward."""
     z = model.latent_dim
     encoder = mlp_flops(rows, (observation_dim, *model.encoder_units, z))
     return encoder + mlp_flops(rows, (z, *config.actor_units, action_dim))
 
 
 def learn_bytes(model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig) -> int:
-    """Bytes of all tensors at the worst moment of a fleet's update: world model, networks, Adam's moments, and what a
-    rehearsal on the meta device, whose tensors have sizes and no content, finds alive at once.
+    """Peak bytes of all tensors in a fleet's update: world model, networks, Adam's moments, and the live tensors of the
+    update when it runs on the meta device, whose tensors have shapes and no content.
 
-    Members cost the same, so a large fleet is reckoned from one and two of them.
+    Members cost the same, so large fleets are extrapolated from one and two members.
     """
     points = _bytes_of_one_and_two(model, store, members, config)
     return round(at(points, len(members)))
@@ -68,7 +68,7 @@ def learn_bytes(model: WorldModel, store: EpisodeStore, members: Members, config
 def members_that_fit(
     model: WorldModel, store: EpisodeStore, config: PolicyConfig, available_bytes: float, share: float = 0.9
 ) -> int:
-    """How many policies of these settings learn at once within a share of the memory available; 0 where not one."""
+    """How many policies with these settings can learn at once in a fraction of the available memory; may be 0."""
     points = _bytes_of_one_and_two(model, store, [(model.tasks[0], 0)], config)
     return largest(points, share * available_bytes)
 
@@ -78,7 +78,7 @@ def _bytes_of_one_and_two(
 ) -> list[Point]:
     task, points = members[0][0], []
     for n in (1, 2):
-        blank = deepcopy(model).to("meta")  # one each: a frozen model prepares its weights once
+        blank = deepcopy(model).to("meta")  # one each, since a frozen model prepares its weights once
         with rehearsal(model.embedding.device):
             points.append((n, _rehearse(blank, store, [(task, seed) for seed in range(n)], config)))
     return points
@@ -87,7 +87,7 @@ def _bytes_of_one_and_two(
 def _rehearse(model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig) -> int:
     """Bytes of a fleet whose world model is on the meta device."""
     learner = _fleet(model, store, members, replace(config, cuda_graph=False), "meta")
-    learner.updates = config.behaviour_updates + config.critic_warmup  # where everything is trained
+    learner.updates = config.behaviour_updates + config.critic_warmup  # an update that trains everything
     for optimiser in (learner.actor_optimiser, learner.critic_optimiser):
         optimiser.step = lambda: None  # type: ignore[method-assign, assignment]  # in place; not for meta tensors
     with LiveTensors() as live:
@@ -100,9 +100,9 @@ def _rehearse(model: WorldModel, store: EpisodeStore, members: Members, config: 
 def estimate_learn(
     model: WorldModel, store: EpisodeStore, members: Members, config: PolicyConfig, device: torch.device | str
 ) -> Estimate:
-    """What learning these members will take, from updates of fleets that grow until they take long.
+    """Estimate what learning these members takes, from updates of fleets of growing size.
 
-    Every phase of learning is measured for itself. The fleets are thrown away, and the world model is left as it is.
+    Every phase of learning is measured separately. The fleets are temporary, and the world model does not change.
     """
     imagined = config.behaviour_updates + config.critic_warmup
     phases = {
@@ -127,7 +127,7 @@ def _updates(
     device: torch.device | str,
     first: int,
 ) -> Callable[[int], Callable[[], object]]:
-    """Makes, for a number of members, a function that runs the fleet's next update from update `first` on."""
+    """Returns a function that makes, for a number of members, a function that runs updates from update `first` on."""
 
     def make(count: int) -> Callable[[], object]:
         learner = _fleet(model, store, members[:count], config, device)

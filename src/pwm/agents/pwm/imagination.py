@@ -1,4 +1,4 @@
-"""Imagined rollouts: the actor acts inside the frozen world model (paper Algorithm 1, inner loop)."""
+"""Imagined rollouts of the actor in the frozen world model (paper Algorithm 1, inner loop)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImaginedRollout(NamedTuple):
     rewards: Tensor
     """[H, members, batch]"""
     continues: Tensor | None
-    """[H, members, batch], 0 where the model says that the episode ended; None for models that never end one"""
+    """[H, members, batch], 0 where the model predicts the end of the episode; None without a termination head"""
 
 
 def imagine(
@@ -36,8 +36,7 @@ def imagine(
     """Roll every member's actor forward from its own start latents.
 
     Args:
-        bound: the world model for the members' tasks; freeze it first, so that no gradient is computed for its
-            parameters.
+        bound: the world model for the members' tasks; freeze it, so that no gradients are computed for its parameters.
         actor: the fleet's actors.
         latent: start latents z_0 [members, batch, latent_dim].
         noise: standard normal [H, members, batch, action_dim].

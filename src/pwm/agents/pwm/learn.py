@@ -1,4 +1,4 @@
-"""Learning a fleet of policies from a run's frozen world model (paper Algorithm 1, second loop)."""
+"""Learns a fleet of policies in a frozen world model (paper Algorithm 1, second loop)."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def learn(
     seeds: Sequence[int] = (0,),
     device: torch.device | str = "cpu",
 ) -> list[Policy]:
-    """Learn one policy per task and seed, all as one batch, and leave them in the run folder `out`.
+    """Learn one policy per task and seed in the run folder `out`, all as one batch.
 
-    Writes `policies/<task>/seed<k>.safetensors` at the end, `policies/fleet-<key>.safetensors` on the way, and lines of
-    phase "policy" to `metrics.jsonl`. The same call resumes from that checkpoint, or returns the finished policies; a
-    run may hold several fleets, as long as no two have the same task and seed.
+    Writes `policies/<task>/seed<k>.safetensors` at the end, `policies/fleet-<key>.safetensors` during training, and
+    lines of phase "policy" to `metrics.jsonl`. The same call resumes from that checkpoint, or returns the finished
+    policies. A run may hold several fleets, as long as no two policies share task and seed.
 
     Raises:
-        PWMError: a task is unknown to the model or the store, its sizes differ between the two, the checkpoint belongs
-            to other settings, a policy file belongs to another fleet, or a loss is not finite.
+        PWMError: a task is unknown to the model or the store, its sizes differ between them, the checkpoint has other
+            settings, a policy file belongs to another fleet, or a loss is not finite.
     """
     members = [(task, seed) for task in dict.fromkeys(tasks) for seed in dict.fromkeys(seeds)]
     for task, _ in members:
@@ -72,12 +72,12 @@ def learn(
 
 
 def fleet_checkpoint(out: PathLike, members: Sequence[tuple[str, int]]) -> Path:
-    """Where a run folder keeps the training state of the fleet with these (task, seed) members."""
+    """Path in a run folder of the training state of the fleet with these (task, seed) members."""
     return Path(out) / "policies" / f"fleet-{key_of(*(part for member in members for part in member)):016x}.safetensors"
 
 
 def check_sizes(model: WorldModel, store: EpisodeStore, task: str) -> None:
-    """Raise PWMError where a task's sizes differ between model and data, or one of them does not know it."""
+    """Raise PWMError if a task's sizes differ between model and data, or one of them does not have it."""
     row, data = model.index(task), store[task]
     ours, theirs = (model.observation_dims[row], model.action_dims[row]), (data.observation_dim, data.action_dim)
     if ours != theirs:

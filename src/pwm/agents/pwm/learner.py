@@ -1,4 +1,4 @@
-"""A fleet of policies learning in one frozen world model: many small learners, one batch (paper Algorithm 1)."""
+"""A fleet of policies that learn in one frozen world model as one batch (paper Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ _ROLES = ("actor", "critic", "noise", "starts", "shuffle", "good")
 
 
 class FleetLearner:
-    """Actors, critics and their optimisers for N members; one `update` trains all of them by one step.
+    """Actors, critics and their optimisers for N members, which one `update` trains together.
 
-    Members never mix: each has its own random stream, return scale and gradient bound, so that member k equals the
-    policy that the same seed and task train alone (up to the rounding of batched products).
+    Members are independent: each has its own random stream, return scale and gradient clipping, so member k equals the
+    policy that the same seed and task would train alone (up to the rounding of batched products).
 
     Args:
         model: a frozen world model.
         store: the episodes that start states are drawn from.
         tasks, seeds: task and seed of each member.
         config: settings.
-        device: where everything lives.
+        device: of all tensors.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class FleetLearner:
         z = model.config.latent_dim
         self.actor = FleetActor(z, model.action_dim, config, keys[0]).to(device)
         self.critic = FleetCritic(z, config, keys[1]).to(device)
-        # States are read on the host: their numbers are drawn there, so that no device has to be waited for.
+        # States are read on the host, so their random numbers are drawn there too, to avoid a sync.
         homes = (device, "cpu", device, "cpu")
         streams = (torch.tensor(k, device=home) for k, home in zip(keys[2:], homes, strict=True))
         self.noise_keys, self.start_keys, self.shuffle_keys, self.good_keys = streams
@@ -98,7 +98,7 @@ class FleetLearner:
         self.updates = 0
 
     def batch(self) -> PolicyBatch:
-        """The batch of the next imagined update, a function of the members' seeds and the update number alone."""
+        """The batch of the next imagined update, a function of the members' seeds and the update number."""
         config = self.config
         observations = self.source.states(self.source.draw(self.start_keys, self.updates, config.batch_size))
         shape = (config.horizon, config.batch_size, self.model.action_dim)
@@ -113,8 +113,8 @@ class FleetLearner:
     def update(self) -> dict[str, Tensor]:
         """The next update of every member; returns metrics, each [members].
 
-        First come `behaviour_updates` of the anchor alone, then `updates` of one imagined rollout each: an actor step
-        (left out while the critics warm up) and `critic_passes * critic_splits` critic steps.
+        The first `behaviour_updates` are imitation only. Each of the `updates` after them has one imagined rollout, an
+        actor step (except during the critics' warm-up) and `critic_passes * critic_splits` critic steps.
         """
         config, step = self.config, self.updates - self.config.behaviour_updates
         if step < 0:
@@ -129,19 +129,19 @@ class FleetLearner:
         return metrics
 
     def refresh(self) -> None:
-        """Follow the world model after its weights have changed; freeze it again before."""
+        """Take over changed weights of the world model, which must be frozen again first."""
         self.bound.refresh()
         self._run.forget()  # its graph reads copies of the weights
         self.__dict__.pop("about", None)
 
     def _phase(self, phase: str, *tensors: Tensor) -> dict[str, Tensor]:
-        """What a CUDA graph records of an update: nothing in here may wait for the device."""
+        """The part of an update that CUDA graphs record; it must not sync."""
         if phase == "imitate":
             return self._imitate(*tensors)
         return self._imagine(PolicyBatch(*tensors), move_actor=phase == "imagine")
 
     def _prepare(self, actor_rate: float, step: int, total: int) -> None:
-        """Step sizes of update `step` of a phase of `total`, and the number that its shuffles are drawn from."""
+        """Set the step sizes of update `step` of a phase of `total`, and the counter for its shuffles."""
         end = self.config.final_learning_rate
         critic_rate = self.config.critic_learning_rate
         set_rate(self.actor_optimiser.param_groups[0], linear_decay(actor_rate, end, step, total))
@@ -149,13 +149,13 @@ class FleetLearner:
         self.counter.fill_(self.updates)
 
     def _imitate(self, observations: Tensor, actions: Tensor) -> dict[str, Tensor]:
-        """One step of the anchor alone."""
+        """One step of imitation."""
         loss = behaviour_loss(self.actor, self.bound, observations, actions)
         norms = self._step(self.actor_optimiser, loss, self.config.actor_grad_norm, unused=True)
         return {"behaviour_loss": loss.detach(), "actor_grad_norm": norms}
 
     def _imagine(self, batch: PolicyBatch, move_actor: bool) -> dict[str, Tensor]:
-        """One step of the actor through an imagined rollout, and the critics' fit to it."""
+        """One actor step through an imagined rollout, and the critics' fit to it."""
         config = self.config
         critic = self.target_critic if config.critic_average > 0.0 else self.critic.requires_grad_(False)
         with torch.set_grad_enabled(move_actor):
@@ -166,7 +166,7 @@ class FleetLearner:
             norms = self._step(self.actor_optimiser, terms.loss, config.actor_grad_norm)
         returns, behaviour = terms.returns, terms.behaviour
         rollout = ImaginedRollout(*(None if x is None else x.detach() for x in terms.rollout))
-        del terms  # and with it the graph
+        del terms  # frees the graph
         self.scale.update(returns)
         targets = critic_targets(critic, rollout, config)
         return {
@@ -188,7 +188,7 @@ class FleetLearner:
         write_described(path, tensors, self.about | {"updates": self.updates})
 
     def load(self, path: PathLike) -> None:
-        """Continue from a checkpoint; raises PWMError when it belongs to other members or settings."""
+        """Continue from a checkpoint. Raises PWMError if it belongs to other members or settings."""
         tensors, about = read_described(path, CHECKPOINT_KIND)
         check_same(path, about, self.about)
         for name, module in self._modules():
@@ -199,7 +199,7 @@ class FleetLearner:
         self.updates = about["updates"]
 
     def _modules(self) -> list[tuple[str, torch.nn.Module]]:
-        """The networks, under their names in checkpoints."""
+        """The networks with their names in checkpoints."""
         return [
             ("actor", self.actor),
             ("critic", self.critic),
@@ -209,11 +209,11 @@ class FleetLearner:
 
     @cached_property
     def about(self) -> dict:
-        """What a checkpoint must agree on to be continued; how often one logs or saves is free to change."""
+        """What a checkpoint must agree with to be resumed."""
         return fleet_description(self.model, self.store, zip(self.tasks, self.seeds, strict=True), self.config)
 
     def _fit_critic(self, rollout: ImaginedRollout, targets: Tensor) -> Tensor:
-        """Regress the critics on a rollout's states and targets [H, N, B] in shuffled mini-batches; last loss [N]."""
+        """Fit the critics to a rollout's targets [H, N, B] in shuffled mini-batches; returns the last loss [N]."""
         config = self.config
         horizon, members, batch = targets.shape
         rows = horizon * batch
@@ -238,7 +238,7 @@ class FleetLearner:
     def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor, max_norm: float, unused: bool = False) -> Tensor:
         """Differentiate the sum of the members' losses, clip each member, and step; returns the norms [members].
 
-        `unused` says that the loss does not depend on every parameter (the anchor knows nothing of the noise).
+        `unused`: the loss does not depend on every parameter (imitation does not depend on the noise).
         """
         parameters = optimiser.param_groups[0]["params"]
         grads = torch.autograd.grad(loss.sum(), parameters, materialize_grads=unused)
@@ -248,7 +248,7 @@ class FleetLearner:
 def fleet_description(
     model: WorldModel, store: EpisodeStore, members: Iterable[tuple[str, int]], config: PolicyConfig
 ) -> dict:
-    """What tells one fleet's training from another's: members, settings, data, and a digest of the world model."""
+    """What identifies a fleet's training: members, settings, data, and a digest of the world model."""
     return {
         "kind": CHECKPOINT_KIND,
         "members": [list(member) for member in members],

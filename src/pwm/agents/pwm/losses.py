@@ -1,4 +1,4 @@
-"""The actor's and the critics' objectives: pure functions of (parameters, batch), one number per member."""
+"""Objectives of actor and critics: pure functions of (parameters, batch), with one number per member."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from pwm.world_model.bound import BoundModel
 
 
 class PolicyBatch(NamedTuple):
-    """What one update of a fleet consumes."""
+    """The inputs of one update of a fleet."""
 
     observations: Tensor
-    """Start states [members, batch, observation_dim], each member's from the data of its own task."""
+    """Start states [members, batch, observation_dim], from the data of each member's task."""
     noise: Tensor
     """Standard normal [H, members, batch, action_dim] for the imagined actions."""
     good_observations: Tensor | None = None
-    """States of the data's best episodes [members, rows, observation_dim]; needed by the behaviour anchor only."""
+    """States from good episodes [members, rows, observation_dim]; only for the behaviour anchor."""
     good_actions: Tensor | None = None
     """The actions taken in them [members, rows, action_dim]; likewise."""
 
 
 class ActorTerms(NamedTuple):
-    """The pieces of the actor's objective, for the update that follows and for the log."""
+    """The actor's loss and its parts, for the critics and for logging."""
 
     loss: Tensor
-    """[members]; minimise the sum, members do not mix"""
+    """[members]; minimise the sum, since members are independent"""
     rollout: ImaginedRollout
     returns: Tensor
-    """[members, batch] imagined returns, bootstrap included (detached)"""
+    """[members, batch] imagined returns including the bootstrap (detached)"""
     behaviour: Tensor
     """[members] squared distance to the actions of good episodes (detached; zero without the anchor)"""
 
@@ -48,11 +48,11 @@ def actor_loss(
     scale: Tensor,
     config: PolicyConfig,
 ) -> ActorTerms:
-    """Minus the imagined return over its running scale (paper Eq. 6), plus the optional anchor to good data.
+    """The negative imagined return divided by its running scale (paper Eq. 6), plus the optional behaviour anchor.
 
     Args:
         bound: the world model for the members' tasks.
-        scale: [members], by which the return is divided.
+        scale: [members], divisor of the returns.
     """
     with torch.no_grad():
         latent = bound.encode(batch.observations)
@@ -74,7 +74,7 @@ def actor_loss(
 def behaviour_loss(actor: FleetActor, bound: BoundModel, observations: Tensor, actions: Tensor) -> Tensor:
     """Mean squared distance [members] between the actor's mean and the actions of good episodes in the same states.
 
-    Averaged over a task's own action entries, so that its weight means the same for every task.
+    Averaged over a task's own action entries, so that its weight is comparable across tasks.
 
     Args:
         observations: [members, rows, observation_dim].
@@ -97,7 +97,7 @@ def critic_targets(critic: FleetCritic, rollout: ImaginedRollout, config: Policy
 
 
 def alive(continues: Tensor) -> Tensor:
-    """1 for the states of a rollout that come before its termination or are it, 0 for those after: [H, ...].
+    """[H, ...]: 1 for the states of a rollout up to and including its termination, 0 for those after it.
 
     Args:
         continues: [H, ...], 0 where the episode terminated with the reward of the same index.
@@ -108,8 +108,8 @@ def alive(continues: Tensor) -> Tensor:
 def critic_gradients(
     critic: FleetCritic, latents: Tensor, targets: Tensor, weights: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Mean squared error [members] of every critic of the ensemble on the same rows (paper Eq. 9), summed over critics,
-    and the gradient of its sum over members for each of the critics' parameters.
+    """Mean squared error (paper Eq. 9) summed over the critics of each member [members], and the gradients of its sum
+    over members with respect to the critics' parameters.
 
     Args:
         latents: [members, rows, latent_dim].

@@ -1,4 +1,4 @@
-"""A policy that plans, as a file: world model, actor and critics of one task, and how to plan with them."""
+"""The policy file of a policy with planning: world model, actor and critics of one task, and the planner's settings."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from pwm.world_model.files import build, describe
 from pwm.world_model.model import WorldModel
 
 _KIND = "planned policy"
-_ROWS = 16  # observations planned for at once, for memory
+_ROWS = 16  # observations planned for at once, to bound memory
 
 
 class PlannedPolicy(nn.Module):
-    """A policy whose actions are plans: see `DeployedPolicy` for what it offers.
+    """A `DeployedPolicy` that acts by planning.
 
-    Every call plans anew, without the plan of the step before, and draws the same noise for every row: the same
-    observation gives the same action in any company.
+    Every call plans from scratch, without the previous plan, and with the same noise for every row: the action is a
+    function of the observation.
     """
 
     def __init__(self, about: dict[str, Any], path: PathLike = "policy") -> None:
@@ -90,10 +90,10 @@ def load(
 
 
 def planned_policies(run: PathLike, model: WorldModel, planning: PlanConfig) -> Iterator[PlannedPolicy]:
-    """A planning policy for every one that a run's fleets learned, from the fleets' checkpoints.
+    """A planning policy for every policy of a run's fleets, from the fleets' checkpoints.
 
     Raises:
-        PWMError: there is no fleet, one has not learned to its end, or it learned in another world model.
+        PWMError: there is no fleet, one has not finished learning, or it learned in another world model.
     """
     checkpoints = sorted((Path(run) / "policies").glob("fleet-*.safetensors"))
     if not checkpoints:
@@ -135,7 +135,7 @@ def _fleet(
 def untrained(
     model: WorldModel, config: PolicyConfig, planning: PlanConfig, task: str, seed: int = 0, updates: int = 0
 ) -> PlannedPolicy:
-    """A planning policy with the weights of a world model, and actor and critics as they are initialised."""
+    """A planning policy with the weights of a world model and freshly initialised actor and critics."""
     row = model.index(task)
     policy = PlannedPolicy(
         {

@@ -1,1 +1,1 @@
-"""PPO and SAC of Stable-Baselines3 on the library's tasks; the package is imported when a training begins."""
+"""PPO and SAC of Stable-Baselines3 on the library's tasks; that package is imported only for training."""

@@ -1,4 +1,4 @@
-"""Settings of PPO and SAC. The paper names the numbers of environments; the rest follows common practice."""
+"""Settings of PPO and SAC. The paper gives the numbers of environments; the rest is common practice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class PPOConfig:
     steps: int = 20_000_000
     """Environment steps over all environments; the step size decays linearly to zero over them."""
     num_envs: int = 1024
-    """Environments side by side (paper, Appendix D)."""
+    """Parallel environments (paper, Appendix D)."""
     horizon: int = 32
     """Steps of each environment per iteration."""
     passes: int = 5
@@ -29,7 +29,7 @@ class PPOConfig:
     gae_lambda: float = 0.95
     """Lambda of the advantage estimates."""
     clip_range: float = 0.2
-    """Bound on the change of an action's probability."""
+    """Clipping range of the probability ratio."""
     value_weight: float = 0.5
     """Weight of the value loss."""
     entropy_weight: float = 0.0
@@ -61,13 +61,13 @@ class SACConfig:
     steps: int = 5_000_000
     """Environment steps over all environments."""
     num_envs: int = 64
-    """Environments side by side (paper, Appendix D)."""
+    """Parallel environments (paper, Appendix D)."""
     gradient_steps: int = 8
     """Gradient steps per step of all environments."""
     batch_size: int = 512
     """Transitions per gradient step."""
     buffer_size: int = 1_000_000
-    """Transitions that the replay buffer holds."""
+    """Capacity of the replay buffer in transitions."""
     random_steps: int = 10_000
     """Environment steps of random actions at the start."""
     learning_rate: float = 3e-4
@@ -75,7 +75,7 @@ class SACConfig:
     gamma: float = 0.99
     """Discount per step."""
     target_rate: float = 0.005
-    """How far the target critics move to the critics per gradient step."""
+    """Rate of the target critics' soft update per gradient step."""
     units: tuple[int, ...] = (256, 256)
     """Hidden layers of actor and critics."""
     activation: Literal["elu", "tanh", "relu"] = "relu"
@@ -84,7 +84,7 @@ class SACConfig:
     """Divide rewards by the running deviation of the discounted return."""
 
     checkpoint_every: int = 50_000
-    """Environment steps between two checkpoints, minutes of SAC; one holds the whole replay buffer."""
+    """Environment steps between two checkpoints (minutes of training); each holds the whole replay buffer."""
     log_every: int = 10_000
     """Environment steps between two lines of metrics."""
 

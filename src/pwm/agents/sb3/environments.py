@@ -17,7 +17,7 @@ from pwm.tasks.vector import VectorEnvironment
 
 
 class TensorVecEnv(VecEnv):
-    """A vector environment, stepped without gradients, NumPy in and out."""
+    """A `VectorEnvironment` as a VecEnv, without gradients."""
 
     def __init__(self, environment: VectorEnvironment) -> None:
         self.environment = environment
@@ -66,7 +66,7 @@ class TensorVecEnv(VecEnv):
 
 
 class CountEpisodes(VecEnvWrapper):
-    """Keeps the statistics of the episodes that pass by, with the task's own rewards."""
+    """Records episode statistics with the task's own rewards."""
 
     def __init__(self, venv: VecEnv) -> None:
         super().__init__(venv)
@@ -83,9 +83,9 @@ class CountEpisodes(VecEnvWrapper):
 
 
 def registered_task(task: str, num_envs: int, seed: int, steps: int) -> TensorVecEnv:
-    """n environments of any task that the registry knows, for a training of so many steps.
+    """n environments of any registered task, for training over so many steps.
 
-    Row i's first episode is reset with `seed` + i, and later ones with no seed, as `DummyVecEnv` has it.
+    Row i's first episode is reset with `seed` + i, and later ones without a seed, as in `DummyVecEnv`.
     """
     seeds = [seed + row for row in range(num_envs)]
     workers = choose_workers(None, steps)

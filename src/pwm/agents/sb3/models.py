@@ -24,7 +24,7 @@ OBSERVATION_BOUND = 10.0
 def build_model(
     environments: VecEnv, config: PPOConfig | SACConfig, seed: int, device: torch.device | str
 ) -> BaseAlgorithm:
-    """A fresh model on environments with normalised observations."""
+    """A new model on environments with normalised observations."""
     counted = CountEpisodes(environments)
     normalised = VecNormalize(
         counted, norm_reward=config.normalise_rewards, clip_obs=OBSERVATION_BOUND, gamma=config.gamma

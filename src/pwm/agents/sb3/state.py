@@ -1,4 +1,4 @@
-"""Everything that a Stable-Baselines3 training needs to go on, as plain tensors: nothing is pickled."""
+"""The complete training state of a Stable-Baselines3 model as plain tensors; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "
 
 
 def training_state(model: BaseAlgorithm) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, plain values) of a model between two iterations, its environments and all random streams included."""
+    """(tensors, plain values) of a model between two iterations, including environments and random generators."""
     tensors = module_tensors(model.policy, "policy")
     for name, optimiser in _optimisers(model).items():
         tensors |= optimiser_tensors(optimiser, name)
@@ -57,9 +57,9 @@ def training_state(model: BaseAlgorithm) -> tuple[dict[str, Tensor], dict[str, A
 def restore_training_state(
     model: BaseAlgorithm, tensors: dict[str, Tensor], values: dict[str, Any], path: PathLike
 ) -> None:
-    """Put back what `training_state` took out, into a model that was made with the same settings.
+    """Restore what `training_state` returned, in a model with the same settings.
 
-    Environments whose state cannot be saved (all but the differentiable ones) begin new episodes.
+    Environments whose state cannot be saved (all but the differentiable ones) start new episodes.
     """
     load_module(model.policy, "policy", tensors, path)
     for name, optimiser in _optimisers(model).items():

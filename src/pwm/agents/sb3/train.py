@@ -1,4 +1,4 @@
-"""Training PPO or SAC in a run folder: checkpoints, metrics and the deployed policy."""
+"""Trains PPO or SAC in a run folder: checkpoints, metrics and the deployed policy."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def train_sb3(
     differentiable: bool = True,
     make: Callable[..., DifferentiableEnvironment] = make_environment,
 ) -> BaselinePolicy:
-    """Train PPO or SAC (by the kind of `config`) on `task` and leave the policy in the run folder `out`.
+    """Train PPO or SAC (by the type of `config`) on `task` in the run folder `out`.
 
-    The files, the resuming and the arguments are `train_shac`'s. A checkpoint holds plain tensors, SAC's replay buffer
-    among them. On locomotion tasks a resumed run ends with the same bits; environments of other tasks
-    (`differentiable=False`: those of the registry) begin new episodes.
+    Files, resuming and arguments are as in `train_shac`. A checkpoint holds plain tensors, including SAC's replay
+    buffer. On locomotion tasks a resumed run ends with the same bits; environments of other tasks
+    (`differentiable=False`: made from the registry) start new episodes.
 
     Raises:
-        PWMError: the run holds other settings, or the task is unknown.
+        PWMError: the run has other settings, or the task is unknown.
     """
     simulator = simulator or EnvironmentConfig()
     files = (policy_path(out, task, seed), sb3_checkpoint(out, config, task, seed))
@@ -107,12 +107,12 @@ def algorithm_of(config: PPOConfig | SACConfig) -> str:
 
 
 def sb3_checkpoint(out: PathLike, config: PPOConfig | SACConfig, task: str, seed: int) -> Path:
-    """Where a run folder keeps the training state."""
+    """Path of the training state in a run folder."""
     return Path(out) / "policies" / f"{algorithm_of(config)}-{task}-seed{seed}.safetensors"
 
 
 class _Watch(BaseCallback):
-    """Logs, saves and stops between two iterations, where the model's state is whole."""
+    """Logs, saves and stops between two iterations, when the model's state is consistent."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class _Watch(BaseCallback):
         return not self.stopped
 
     def tell(self) -> None:
-        """Write a line of metrics and show it."""
+        """Log metrics and show them in the progress bar."""
         self.told = steps = self.model.num_timesteps
         logged = {_LOGGED[k]: float(v) for k, v in self.logger.name_to_value.items() if k in _LOGGED}
         statistics = self.model.get_vec_normalize_env().venv.statistics  # type: ignore[union-attr]

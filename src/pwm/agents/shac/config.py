@@ -15,9 +15,9 @@ class ShacConfig:
     updates: int = 1000
     """Actor updates; each takes `horizon` steps in every environment. The step sizes decay over this number."""
     num_envs: int = 64
-    """Environments side by side (paper, Appendix D)."""
+    """Parallel environments (paper, Appendix D)."""
     horizon: int = 32
-    """Environment steps that an actor's gradient passes through."""
+    """Environment steps that the actor's gradient flows through."""
     gamma: float = 0.99
     """Discount per step."""
     td_lambda: float = 0.95
@@ -28,13 +28,13 @@ class ShacConfig:
     critic_units: tuple[int, ...] = (64, 64)
     """Hidden layers of the critic."""
     activation: Literal["elu", "mish"] = "elu"
-    """Nonlinearity of actor and critic; a layer norm follows each."""
+    """Nonlinearity of actor and critic; a LayerNorm follows each."""
     initial_log_std: float = -1.0
     """Initial log standard deviation of the actor's noise; one free number per action."""
     actor_output_gain: float = 0.01
     """Gain of the orthogonal initialisation of the actor's last layer; small, so that actions start near zero."""
     normalise_observations: bool = True
-    """Shift and scale observations by the mean and deviation of all seen so far, frozen during an update."""
+    """Normalise observations by mean and standard deviation of all seen so far, fixed during an update."""
 
     actor_learning_rate: float = 2e-3
     """Adam's step size for the actor at the start."""
@@ -53,7 +53,7 @@ class ShacConfig:
     critic_splits: int = 4
     """Mini-batches per pass."""
     critic_average: float = 0.2
-    """Decay, per update, of the average of critics that gives targets and bootstraps; 0 uses the critic itself."""
+    """Decay, per update, of the target critic, an average for targets and bootstraps; 0 uses the critic itself."""
 
     checkpoint_every: int = 50
     """Updates between two checkpoints, from which the same command resumes."""
@@ -81,9 +81,9 @@ SHAC_PRESETS: dict[str, ShacConfig] = {
     "ant": _DEFAULT,
     "hopper": replace(_DEFAULT, updates=800, critic_learning_rate=2e-4),
 }
-"""Settings by task; a task that is not named takes the defaults."""
+"""Settings by task; other tasks use the defaults."""
 
 
 def shac_preset(task: str) -> ShacConfig:
-    """The settings that a task starts from."""
+    """The default settings of a task."""
     return SHAC_PRESETS.get(task, _DEFAULT)

@@ -1,4 +1,4 @@
-"""SHAC's networks, one update of them, and the checkpoint that a run resumes from."""
+"""SHAC's networks, their update, and the checkpoint that a run resumes from."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _FREE = ("checkpoint_every", "log_every")
 
 
 class ShacLearner:
-    """Actor, critic and their optimisers beside n environments; one `update` moves all of them.
+    """Actor, critic and their optimisers, which learn in n environments.
 
-    Every random number is a function of seed, task and update number; the environments have their own stream, which
-    their state carries.
+    Every random number is a function of seed, task and update number, except for those of the environments, which are
+    part of their state.
 
     Args:
-        environment: n environments, freshly made: they are reset here.
-        task, seed: name the learner; weights, noise and shuffles follow from them.
-        config: settings; `num_envs` is the environment's own.
-        simulator: the environment's settings, part of what a checkpoint must agree on.
+        environment: n new environments, which are reset here.
+        task, seed: determine weights, noise and shuffles.
+        config: settings; `num_envs` must match the environment.
+        simulator: the environment's settings, which a checkpoint must agree with.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class ShacLearner:
         environment.reset()
 
     def update(self) -> tuple[SimulatedRollout, dict[str, Tensor]]:
-        """The next update: a rollout, one step of the actor through it, the critic's fit to it.
+        """The next update: a rollout, an actor step through it, and the critic's fit to it.
 
-        Returns the rollout, without its graph, and metrics (one number each).
+        Returns the detached rollout, and metrics (one number each).
         """
         config = self.config
         for optimiser, rate in (
@@ -121,9 +121,9 @@ class ShacLearner:
         return random.normal(self.noise_key, self.updates, shape)[0]
 
     def objective(self, noise: Tensor) -> tuple[Tensor, SimulatedRollout, Tensor]:
-        """(what the actor maximises, the rollout, values [H, n] of the states it went through), all with their graph.
+        """(what the actor maximises, the rollout, values [H, n] of its states), all differentiable.
 
-        A function of networks, environment state and noise; of these it changes the environment state alone.
+        A function of networks, environment state and noise, which advances the environment state.
         """
         rollout = roll_out(self.environment, lambda x, eps: self.actor(self.normalise(x), eps), noise)
         values = self.target_critic(self.normalise(rollout.final_observations)).squeeze(-1)
@@ -131,7 +131,7 @@ class ShacLearner:
         return shac_objective(*parts, self.config.gamma), rollout, values
 
     def normalise(self, observations: Tensor) -> Tensor:
-        """Observations as the networks see them; the moments move between updates only."""
+        """Normalised observations; the moments change only between updates."""
         mean, std = self.normaliser.moments()
         return (observations - mean) / std
 
@@ -168,8 +168,8 @@ class ShacLearner:
         return {name: getattr(self, name) for name in names}
 
     def _step_actor(self, objective: Tensor) -> Tensor:
-        """Ascend the objective; returns the gradient's norm before clipping. A gradient that is not finite is left
-        out and counted."""
+        """Ascend the objective; returns the gradient norm before clipping. Steps with gradients that are not finite are
+        skipped and counted."""
         parameters = list(self.actor.parameters())
         grads = torch.autograd.grad(-objective, parameters)
         norm = _clip(grads, self.config.actor_grad_norm)
@@ -180,7 +180,8 @@ class ShacLearner:
         return norm
 
     def _fit_critic(self, observations: Tensor, targets: Tensor) -> Tensor:
-        """Regress the critic on normalised states [H, n, o] and targets [H, n] in shuffled mini-batches; last loss."""
+        """Fit the critic to targets [H, n] at normalised states [H, n, o] in shuffled mini-batches; returns the last
+        loss."""
         config, parameters = self.config, list(self.critic.parameters())
         x, y = observations.flatten(0, 1), targets.flatten()
         loss = y.new_zeros(())
@@ -195,7 +196,7 @@ class ShacLearner:
 
 
 def _clip(grads: tuple[Tensor, ...], max_norm: float) -> Tensor:
-    """Scale gradients in place to a norm of at most `max_norm`; returns the norm before."""
+    """Clip gradients in place to the norm `max_norm`; returns the norm before."""
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
     torch._foreach_mul_(list(grads), (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm

@@ -1,4 +1,4 @@
-"""A rollout in the environment that keeps its graph, and what it is worth."""
+"""Differentiable rollouts in the environment, and SHAC's objective and value targets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class SimulatedRollout(NamedTuple):
     """H steps of n environments."""
 
     observations: Tensor
-    """[H, n, o], what each action was chosen on; detached."""
+    """[H, n, o], before each action; detached."""
     actions: Tensor
     """[H, n, a]; detached."""
     rewards: Tensor
-    """[H, n], with their graph."""
+    """[H, n]; differentiable."""
     final_observations: Tensor
-    """[H, n, o], what each action led to, before any reset; with their graph."""
+    """[H, n, o], after each action and before any reset; differentiable."""
     terminated: Tensor
     """bool [H, n]."""
     truncated: Tensor
@@ -32,10 +32,10 @@ class SimulatedRollout(NamedTuple):
 def roll_out(
     environment: DifferentiableEnvironment, act: Callable[[Tensor, Tensor], Tensor], noise: Tensor
 ) -> SimulatedRollout:
-    """Step the environments from where they are; the graph reaches back to the first step and no further.
+    """Step the environments from their current state, with a graph that starts at the first step.
 
     Args:
-        environment: its state moves on by H steps.
+        environment: advanced by H steps.
         act: actions [n, a] for observations [n, o] and noise [n, a].
         noise: standard normal numbers [H, n, a].
     """
@@ -50,10 +50,10 @@ def roll_out(
 
 
 def shac_objective(rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
-    """What the actor maximises, per environment step (SHAC Eq. 5): the discounted rewards of every piece of episode
-    in the rollout and, unless the piece terminates, the discounted value of the state that it leads to.
+    """What the actor maximises, per environment step (SHAC Eq. 5): the discounted rewards of every episode segment in
+    the rollout and, unless the segment terminates, the discounted value of its final state.
 
-    The discount starts anew with every episode, so that all pieces count alike.
+    The discount restarts with every episode.
 
     Args:
         rewards: [H, n].
@@ -62,7 +62,7 @@ def shac_objective(rewards: Tensor, values: Tensor, terminated: Tensor, truncate
         gamma: discount per step.
 
     Returns:
-        One number: the sum over pieces and environments, divided by H n.
+        One number: the sum over segments and environments, divided by H n.
     """
     total, following = torch.zeros_like(rewards[0]), values[-1]
     for h in range(rewards.shape[0] - 1, -1, -1):
@@ -76,5 +76,5 @@ def shac_objective(rewards: Tensor, values: Tensor, terminated: Tensor, truncate
 def value_targets(
     rewards: Tensor, values: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, td_lambda: float
 ) -> Tensor:
-    """TD(lambda) targets [H, n] of the states that the actions were chosen on; the arguments are `shac_objective`'s."""
+    """TD(lambda) targets [H, n] of the states before each action; arguments as in `shac_objective`."""
     return lambda_returns(rewards, values, gamma, td_lambda, (~terminated).to(rewards.dtype), truncated)

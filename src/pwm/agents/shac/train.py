@@ -1,4 +1,4 @@
-"""Training one SHAC policy in a run folder: checkpoints, metrics, the deployed policy, and its replay as data."""
+"""Trains a SHAC policy in a run folder: checkpoints, metrics, the deployed policy, and its episodes as data."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def train_shac(
     save_replay: PathLike | None = None,
     make: Callable[..., DifferentiableEnvironment] = make_environment,
 ) -> BaselinePolicy:
-    """Train SHAC on `task` and leave the policy in the run folder `out`.
+    """Train SHAC on `task` in the run folder `out`.
 
     Writes `policies/<task>/seed<k>.safetensors` and `policies/shac-<task>-seed<k>.safetensors` (to resume from) at
-    every checkpoint, and lines of phase "train" to `metrics.jsonl`, whose step counts environment steps. The same call
-    resumes; a finished policy is returned at once.
+    every checkpoint, and lines of phase "train" to `metrics.jsonl`, whose steps are environment steps. The same call
+    resumes, or returns the finished policy.
 
     Args:
-        time_budget: minutes of training over all calls, after which it stops at a checkpoint; a later call with more
-            goes on. The step sizes follow `config.updates` whatever the budget.
-        save_replay: an episode store is written there when the last update is done, of all episodes played.
+        time_budget: minutes of training over all calls, after which it stops at a checkpoint; a later call with a
+            larger budget continues. Step sizes decay over `config.updates`, whatever the budget.
+        save_replay: folder of an episode store to write after the last update, with all episodes played.
         make: `make(task, num_envs, seed, simulator, device)` builds the environment.
 
     Raises:
-        PWMError: the task has no differentiable simulator, the run holds other settings, a number is not finite.
+        PWMError: the task has no differentiable simulator, the run has other settings, or a number is not finite.
     """
     simulator = simulator or EnvironmentConfig()
     files = (policy_path(out, task, seed), shac_checkpoint(out, task, seed))
@@ -90,12 +90,12 @@ def train_shac(
 
 
 def shac_checkpoint(out: PathLike, task: str, seed: int) -> Path:
-    """Where a run folder keeps SHAC's training state."""
+    """Path of SHAC's training state in a run folder."""
     return Path(out) / "policies" / f"shac-{task}-seed{seed}.safetensors"
 
 
 def export_shac(learner: ShacLearner) -> BaselinePolicy:
-    """The learner's policy as it is now, with the observation moments frozen; it acts by its mean."""
+    """The learner's current policy, with fixed observation moments; it acts by its mean."""
     config, environment = learner.config, learner.environment
     about = describe_policy(
         "shac",
@@ -120,7 +120,7 @@ def export_shac(learner: ShacLearner) -> BaselinePolicy:
 
 
 def _recorder(learner: ShacLearner, out: PathLike, store: PathLike | None) -> ReplayRecorder | None:
-    """Who records the replay, where one is wanted and not written yet."""
+    """The replay recorder, if the store is wanted and not written yet."""
     if store is None or (learner.updates == learner.config.updates and has_store(store)):
         return None
     if has_store(store):
@@ -130,7 +130,7 @@ def _recorder(learner: ShacLearner, out: PathLike, store: PathLike | None) -> Re
 
 
 class _Training:
-    """A learner whose rollouts are recorded, where that is wanted, and whose checkpoints come with a policy file."""
+    """A learner that can record its rollouts, and that writes a policy file with every checkpoint."""
 
     def __init__(self, learner: ShacLearner, recorder: ReplayRecorder | None, budget: Budget, policy: Path) -> None:
         self.learner, self.recorder, self.budget, self.policy = learner, recorder, budget, policy
@@ -146,7 +146,7 @@ class _Training:
         return values
 
     def measure(self, numbers: dict[str, float]) -> dict[str, float]:
-        """A line of metrics: what is known of the update, the episodes and the time so far."""
+        """The metrics to log: those of the update, of episodes and of time."""
         numbers |= self.learner.episodes.values() | {"updates": float(self.updates)} | self.budget.used()
         return {name: value for name, value in numbers.items() if value == value}
 

@@ -1,1 +1,1 @@
-"""Agents of TD-MPC2 and world models of PWM as their authors' code saves them: read into ours, and written back."""
+"""Reads and writes checkpoints of TD-MPC2 agents and of PWM world models in the formats of their authors' code."""

@@ -1,4 +1,4 @@
-"""Opens a file of `torch.save` whose author is unknown: tensors and plain containers come out, and nothing runs."""
+"""Opens untrusted files of `torch.save`: reads tensors and plain containers, and executes nothing."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
 _ALWAYS = "_reward.0.weight"
-"""A tensor that every layout has, under this name."""
+"""Name of a tensor that every layout has."""
 _KNOWN = (("pwm.utils.running_mean_std", "RunningMeanStd"),)
-"""Classes of the objects that PWM's training code saves beside the model."""
+"""Classes of the objects that PWM's training code saves next to the model."""
 
 
 def read_archive(path: PathLike) -> Any:
-    """The object that `torch.save` wrote, with its tensors mapped from the file (they are read when they are used).
+    """The object that `torch.save` wrote, with memory-mapped tensors.
 
-    Where objects of known classes stand among the tensors, the model's parameters alone.
+    If the file also holds objects of known classes, only the model's parameters.
 
     Raises:
-        PWMError: the file is missing, truncated, compressed, of another kind, or asks for anything but tensors,
-            containers and numbers; nothing that is in it was executed.
+        PWMError: the file is missing, truncated, compressed, of another kind, or holds anything but tensors, containers
+            and numbers; nothing in it was executed.
     """
     path = Path(path)
     if not path.is_file():
@@ -52,7 +52,7 @@ def read_archive(path: PathLike) -> Any:
 
 
 def _tensors_among_objects(path: Path) -> dict[str, torch.Tensor]:
-    """The parameters of a model that was saved together with objects of a few known classes, which are not built."""
+    """The parameters of a model that was saved together with objects of known classes, which are not built."""
     with TensorFile(path, inert=_KNOWN) as file:
         stored = file.fields((_ALWAYS,))
         return {name: _read(tensor) for name, tensor in stored.items()}

@@ -1,8 +1,8 @@
-"""Weights of a published agent in our order, and back.
+"""Converts the weights of a published agent to our order and back.
 
-Two orders differ. TD-MPC2's SimNorm keeps the members of a group side by side, ours `latent_dim / group` apart (see
-`pwm.nn.activations`): units that make a latent, and inputs that read one, change places. And TD-MPC2's networks read
-[z, e, a], ours [z, a, e]. Both are permutations: nothing is rounded, and the way back gives the same bits.
+Two orders differ. In TD-MPC2's SimNorm the members of a group are adjacent, in ours `latent_dim / group` apart (see
+`pwm.nn.activations`), so latent units are permuted. And TD-MPC2's networks read [z, e, a], ours [z, a, e]. Both are
+permutations, so nothing is rounded and converting back gives the same bits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def latent_order(config: WorldModelConfig) -> Tensor:
 def to_world_model(agent: Agent, widths: Widths, tasks: TaskSizes) -> WorldModel:
     """Our world model with an agent's weights.
 
-    Embeddings longer than 1 are scaled to length 1, as TD-MPC2 does whenever it looks one up.
+    Embeddings with norms above 1 are scaled to norm 1, as TD-MPC2 does at every look-up.
     """
     model = WorldModel(widths.config, tasks.ids, tasks.observation_dims, tasks.action_dims)
     if agent.embedding is not None:
@@ -45,7 +45,7 @@ def to_world_model(agent: Agent, widths: Widths, tasks: TaskSizes) -> WorldModel
 
 
 def heads_of(agent: Agent, widths: Widths) -> dict[str, Tensor]:
-    """Policy, critics and their buffers in our order, as `<head>.<layer>.<tensor>`; empty where there are none.
+    """Policy, critics and their buffers in our order, as `<head>.<layer>.<tensor>`; empty if there are none.
 
     They read our latents, as [z, e] (policy) and [z, a, e] (critics).
     """
@@ -63,7 +63,7 @@ def to_agent(model: WorldModel, heads: dict[str, Tensor]) -> Agent:
     """The agent in TD-MPC2's order: the reverse of `to_world_model` and `heads_of`.
 
     Raises:
-        PWMError: the model scales observations per task, which TD-MPC2 has no place for.
+        PWMError: the model normalises observations per task, which TD-MPC2 does not support.
     """
     mask = torch.arange(model.observation_dim)[None] < torch.tensor(model.observation_dims)[:, None]
     if bool(model.observation_shift.any()) or not torch.equal(model.observation_scale.cpu(), mask.float()):
@@ -84,9 +84,9 @@ def to_agent(model: WorldModel, heads: dict[str, Tensor]) -> Agent:
 
 
 def reorder(name: str, stack: Stack, config: WorldModelConfig, action_dim: int, back: bool = False) -> Stack:
-    """One perceptron with inputs and outputs in our order, or `back` in TD-MPC2's.
+    """One perceptron with inputs and outputs in our order, or with `back` in TD-MPC2's.
 
-    Returns copies, since the given tensors may be views of a file that is going to change.
+    Returns copies, since the given tensors may be views of a file that will change.
     """
     order = latent_order(config)
     layers = [Layer(*(None if t is None else t.clone() for t in (x.weight, x.bias, x.gain, x.shift))) for x in stack]

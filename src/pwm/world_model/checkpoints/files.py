@@ -1,4 +1,4 @@
-"""A published checkpoint as a world model, and a run's world model as a checkpoint that TD-MPC2's code reads."""
+"""Imports a published checkpoint as a world model, and exports a run's world model as a TD-MPC2 checkpoint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pwm.world_model.model import WorldModel
 
 _HEADS = "TD-MPC2 heads"
 _PLACES = ("model", "world_model")
-"""Where a file may keep the parameters: TD-MPC2's and PWM's `model`, the `world_model` of PWM's later checkpoints."""
+"""Keys that may hold the parameters: `model` in TD-MPC2's and PWM's files, `world_model` in PWM's later ones."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Checkpoint:
     heads: dict[str, torch.Tensor]
     """Policy and critics as `heads_of` gives them; empty where the file has none."""
     about: dict[str, Any]
-    """Where it comes from: file, sha256, layout, size, task_set, tasks, heads, critics, ignored."""
+    """Facts about the file: file, sha256, layout, size, task_set, tasks, heads, critics, ignored."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class Exported:
 
 
 def heads_path(run: PathLike) -> Path:
-    """Where a run folder keeps the policy and critics that came with an imported world model."""
+    """Path in a run folder of the policy and critics that came with an imported world model."""
     return world_model_path(run).with_name("tdmpc2_heads.safetensors")
 
 
 def read_checkpoint(file: PathLike, tasks: Sequence[str] = (), step: Callable[[], None] = lambda: None) -> Checkpoint:
     """Convert a checkpoint of TD-MPC2 or PWM, of any published layout and size.
 
-    `tasks` names the tasks of its embedding in order, where they are none of the published sets. `step` is called
-    after each of the two halves, reading and converting.
+    `tasks` names the tasks of its embedding in order, if they are not a published set. `step` is called after reading
+    and after converting.
 
     Raises:
-        PWMError: the file is unreadable, hostile, or holds something else; the message gives the reason.
+        PWMError: the file is unreadable, malicious, or not such a checkpoint.
     """
     where = str(file)
     content = read_archive(file)
@@ -83,20 +83,20 @@ def read_checkpoint(file: PathLike, tasks: Sequence[str] = (), step: Callable[[]
 
 
 def save_heads(run: PathLike, checkpoint: Checkpoint) -> None:
-    """Keep a checkpoint's policy and critics in a run folder, where it has any."""
+    """Save a checkpoint's policy and critics, if any, to a run folder."""
     if checkpoint.heads:
         about = {"kind": _HEADS, "critics": checkpoint.about["critics"]}
         write_described(heads_path(run), checkpoint.heads, about)
 
 
 def read_heads(run: PathLike) -> dict[str, torch.Tensor]:
-    """The policy and critics that a run keeps beside its world model; empty where there are none."""
+    """The policy and critics that were imported with a run's world model; empty if there are none."""
     path = heads_path(run)
     return read_described(path, _HEADS)[0] if path.exists() else {}
 
 
 def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Exported:
-    """Write a run's world model, with the policy and critics of its import, as `torch.save({"model": ...})`.
+    """Write a run's world model, with imported policy and critics if any, as `torch.save({"model": ...})`.
 
     `layout` is "flat" or "named", see `pwm.world_model.checkpoints.layouts`.
 
@@ -117,7 +117,7 @@ def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Ex
     def write(stream: BinaryIO) -> None:
         try:
             torch.save({"model": state}, stream)
-        except RuntimeError as error:  # what torch makes of the system's error
+        except RuntimeError as error:  # torch's form of an OSError
             raise PWMError(f"{file}: cannot write all of it; check the free space") from error
 
     write_atomic(file, write)
@@ -138,7 +138,7 @@ def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Ex
 
 
 def _state_in(content: Any, where: str) -> tuple[Mapping[Any, Any], list[str]]:
-    """The model's parameters in what a file holds, and the names of what lies beside them."""
+    """The model's parameters in a file's content, and the names of its other entries."""
     if is_state(content):
         return content, []
     if isinstance(content, Mapping):

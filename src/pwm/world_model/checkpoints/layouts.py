@@ -1,10 +1,10 @@
-"""Names of the tensors in a published checkpoint, of every era, to one structure and back.
+"""Maps the tensor names of published checkpoints, in all known layouts, to one structure and back.
 
-Four layouts are known (docs/formats.md). They differ in how layers are numbered and in how the critics are kept:
+There are four layouts (docs/formats.md), which differ in how layers are numbered and critics are stored:
 
-* "sequential": Linear and LayerNorm are modules of their own, `_reward.0`, `_reward.1`, `_reward.3`, ...
+* "sequential": Linear and LayerNorm are separate modules, `_reward.0`, `_reward.1`, `_reward.3`, ...
 * "flat": a LayerNorm belongs to its Linear, `_reward.0.ln`; critics are a numbered list, `_Qs.params.0`, ...
-* "named": the same, and critics have names too, `_Qs.params.0.ln.weight`.
+* "named": the same, but critics have names, `_Qs.params.0.ln.weight`.
 * "world-model": no policy and no critics (what PWM keeps); the encoder's names may lack `state.`.
 """
 
@@ -39,16 +39,16 @@ BUFFERS = ("_action_masks", "log_std_min", "log_std_dif")
 
 _WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+|(?<=\.)_orig_mod\.")
 _BOOKKEEPING = re.compile(r".*__(batch_size|device)")
-# Copies of the critics under another name, and the critics' modules without values.
+# Copies of the critics under another name, and their modules without values.
 _DUPLICATES = re.compile(r"_detach_Qs(_params|\.params)\..*|_(detach_|target_)?Qs\.module\..*")
 _TRUNK = re.compile(r"_(encoder|dynamics|reward|termination|pi)\.(?:(state)\.)?((?:\d+\.)+)(ln\.)?(weight|bias)")
 _CRITICS = re.compile(r"(_Qs|_target_Qs)(?:\.|_)params\.(?:(\d+)\.(ln\.)?(weight|bias)|(\d+))")
-_AFTER = 1 << 30  # places `0.ln` behind `0` and before `1`
+_AFTER = 1 << 30  # sorts `0.ln` after `0` and before `1`
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A Linear, weight [out, in] and bias [out], and its LayerNorm's gain and shift [out] where it has one.
+    """A Linear, weight [out, in] and bias [out], and the gain and shift [out] of its LayerNorm, if any.
 
     In an ensemble all four have a leading axis [critics].
     """
@@ -64,7 +64,7 @@ Stack = tuple[Layer, ...]
 
 @dataclass(frozen=True)
 class Agent:
-    """A published checkpoint, whatever its layout; orders of inputs and outputs are still its own."""
+    """A published checkpoint of any layout, with its own order of inputs and outputs."""
 
     layout: str
     """"sequential", "flat", "named" or "world-model"."""
@@ -82,10 +82,10 @@ def is_state(value: Any) -> bool:
 
 
 def read_agent(state: Mapping[Any, Any], where: str) -> Agent:
-    """Sort the tensors of a state dict of any known layout. `where` (the file) starts each message.
+    """Parse a state dict of any known layout. `where` (the file) begins each message.
 
     Raises:
-        PWMError: a name is unknown or missing, shapes do not chain, or a number is not finite.
+        PWMError: a name is unknown or missing, shapes do not match, or a number is not finite.
     """
     modules: dict[str, dict[tuple[int, ...], dict[str, Tensor]]] = {}
     found: dict[str, Tensor] = {}
@@ -123,9 +123,9 @@ def read_agent(state: Mapping[Any, Any], where: str) -> Agent:
 
 
 def write_state(agent: Agent, layout: str) -> OrderedDict[str, Tensor]:
-    """The state dict of an agent in a layout that TD-MPC2's own code reads, "flat" or "named".
+    """The state dict of an agent in a layout that TD-MPC2's code reads, "flat" or "named".
 
-    Critics without targets become their own targets, as TD-MPC2 starts them.
+    Without target critics, the critics are their own targets, as at the start of TD-MPC2's training.
     """
     if layout not in ("flat", "named"):
         raise PWMError(f"layout {layout}: choose flat (TD-MPC2's loaders take it) or named (today's names)")
@@ -168,7 +168,7 @@ def _layout(kinds: set[str], stacks: Mapping[str, Stack]) -> str:
 
 
 def _stack(name: str, modules: dict[tuple[int, ...], dict[str, Tensor]], where: str) -> Stack:
-    """Layers in order: a matrix begins a layer, a vector is the LayerNorm of the layer before it."""
+    """The layers in order: a matrix begins a layer, a vector is the LayerNorm of the previous one."""
     lead = 1 if name in ENSEMBLES else 0
     # From one Linear to the next: as numbered with their LayerNorm, in a list of pairs, or with LayerNorm and Mish.
     stride = 1 if any(key[-1] == _AFTER for key in modules) else 2 if lead else 3

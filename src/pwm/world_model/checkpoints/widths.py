@@ -1,4 +1,4 @@
-"""What the tensors of a published checkpoint say of its architecture, its size and its tasks."""
+"""Infers architecture, size and tasks of a published checkpoint from its tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pwm.world_model.checkpoints.layouts import Agent
 from pwm.world_model.config import SIZES, WorldModelConfig
 
 _SETS = {(30, 24, 6): "mt30", (80, 39, 6): "mt80"}
-"""(rows of the embedding, padded observation width, padded action width) -> the task set that they mean."""
+"""(rows of the embedding, padded observation width, padded action width) -> task set."""
 _BINS = 101
 _GROUP = 8
 
@@ -28,12 +28,12 @@ class Widths:
     rows: int
     """Tasks of the embedding; 1 for single-task files."""
     critics: int
-    """Members of the critic ensemble; 0 where the file has none."""
+    """Number of critics; 0 if the file has none."""
 
 
 @dataclass(frozen=True)
 class TaskSizes:
-    """The tasks of a checkpoint in the order of its embedding, and their own sizes."""
+    """The tasks of a checkpoint in the order of its embedding, and their sizes."""
 
     set_name: str | None
     """"mt30", "mt80", or None."""
@@ -43,10 +43,10 @@ class TaskSizes:
 
 
 def infer_widths(agent: Agent, where: str) -> Widths:
-    """Every width from the shapes of the tensors.
+    """Infer all widths from the shapes of the tensors.
 
     Raises:
-        PWMError: the networks do not fit together, or are none that our world model can be.
+        PWMError: the networks do not fit together, or are not supported by our world model.
     """
     stacks = agent.stacks
     outputs = {name: stack[-1].weight.shape[-2] for name, stack in stacks.items()}
@@ -95,7 +95,7 @@ def infer_widths(agent: Agent, where: str) -> Widths:
 def size_name(config: WorldModelConfig) -> str | None:
     """The published size ("1", "5", "19", "48", "317") with these widths; None for any other.
 
-    The width of the task embedding does not count; the latent of "19" is 512 in mt30's model and 768 elsewhere.
+    Ignores the width of the task embedding; the latent of "19" is 512 in mt30's model and 768 elsewhere.
     """
     for name in ("1", "5", "19", "48", "317"):
         size = SIZES[name]
@@ -106,9 +106,9 @@ def size_name(config: WorldModelConfig) -> str | None:
 
 
 def find_tasks(agent: Agent, widths: Widths, names: Sequence[str], where: str) -> TaskSizes:
-    """The tasks of a checkpoint: the task set that its widths mean, or the given names.
+    """The tasks of a checkpoint: the task set with its widths, or the given names.
 
-    A single-task file may be of a task that nobody registered: its sizes are then the file's.
+    The task of a single-task file need not be registered: its sizes are then those of the file.
 
     Raises:
         PWMError: the task set is unknown and no names are given, or names and file do not agree.
