@@ -2,17 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 
 from pwm.acting.policy_file import load_policy, policy_path
-from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.deployed import Policy
 from pwm.data.store import open_store
-from pwm.runtime.config import to_dict
 from pwm.runtime.files import sha256
 from pwm.tasks import registry
-from pwm.world_model.config import world_model_size
 from tests.cli.test_data import done, refused
+from tests.policies import untrained_policy
 from tests.toys import SIZES, travelling_task
 
 
@@ -56,12 +52,7 @@ def test_one_is_singular(pwm):
 def run(tmp_path):
     """A run folder with a policy of random weights for each toy task."""
     for task, (o, a) in SIZES.items():
-        about = {"kind": "policy", "task": task, "seed": 0, "padded": [4, 3], "observation_dim": o, "action_dim": a}
-        about |= {"model": to_dict(world_model_size("tiny")), "config": to_dict(PolicyConfig(actor_units=(8,)))}
-        policy = Policy(about | {"updates": 1})
-        for tensor in (*policy.parameters(), policy.context, policy.scale):
-            tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0)))
-        policy.save(policy_path(tmp_path / "run", task, 0))
+        untrained_policy(task, o, a).save(policy_path(tmp_path / "run", task, 0))
     return tmp_path / "run"
 
 

@@ -3,24 +3,20 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 import pwm.evaluation.evaluate as module
 from pwm.acting import workers as processes
 from pwm.acting.policy_file import load_policy, policy_path
 from pwm.acting.random_policy import random_policy
 from pwm.acting.rollout import run_episodes
-from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.deployed import Policy
 from pwm.data.store import open_store
 from pwm.evaluation.evaluate import evaluate_run, evaluation_seeds
 from pwm.evaluation.statistics import bootstrap_mean_ci
-from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import write_json
 from pwm.runtime.metrics import read_metrics
 from pwm.tasks import registry
-from pwm.world_model.config import world_model_size
+from tests.policies import untrained_policy
 from tests.stores import random_store
 from tests.toys import toy_task, travelling_task
 
@@ -41,15 +37,7 @@ def tasks(monkeypatch):
 
 def save_policy(run, spec, seed, level=0.0, weights=0):
     """A policy with random weights whose actions lie around tanh(level)."""
-    about = {"kind": "policy", "task": spec.id, "seed": seed, "padded": [4, 3], "updates": 7}
-    about |= {"observation_dim": spec.observation_dim, "action_dim": spec.action_dim}
-    about |= {"model": to_dict(world_model_size("tiny")), "config": to_dict(PolicyConfig(actor_units=(8,)))}
-    policy = Policy(about)
-    generator = torch.Generator().manual_seed(weights)
-    for tensor in (*policy.parameters(), policy.context):
-        tensor.copy_(torch.randn(tensor.shape, generator=generator))
-    policy.scale[: spec.observation_dim] = 1.0
-    policy.actor.net.biases[-1].fill_(level)
+    policy = untrained_policy(spec.id, spec.observation_dim, spec.action_dim, seed, weights=weights, level=level)
     path = policy_path(run, spec.id, seed)
     policy.save(path)
     return path

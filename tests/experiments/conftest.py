@@ -1,7 +1,6 @@
 """Experiments run on toy tasks, whose store stands for the bundled sample."""
 
 import pytest
-
 from tests.cli.conftest import store, toys  # noqa: F401
 
 

@@ -1,12 +1,12 @@
 """The experiments around the quickstart, at toy size: what they run, what they measure, and that they resume."""
 
 import pytest
+from tests.cli.conftest import contents
 
 from pwm.experiments import precision, quickstart, recipe
 from pwm.experiments.registry import reproduce
 from pwm.runtime.files import read_json
 from pwm.runtime.run_folder import read_run_file
-from tests.cli.conftest import contents
 
 pytestmark = pytest.mark.usefixtures("sample", "toys")
 

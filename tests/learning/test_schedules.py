@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pwm.learning.schedules import ReturnScale, average_into
+from pwm.learning.schedules import ReturnScale, average_into, linear_decay
 
 
 def test_average_into():
@@ -37,3 +37,22 @@ def test_no_scale_is_one():
     scale = ReturnScale(2, "none", 0.99)
     scale.update(torch.randn(2, 9) * 50)
     assert torch.equal(scale.std(), torch.ones(2))
+
+
+@pytest.mark.parametrize("kind", ["cumulative", "exponential"])
+def test_return_scale(kind):
+    scale = ReturnScale(2, kind, 0.5)
+    assert torch.equal(scale.std(), torch.ones(2))
+    a, b = torch.randn(2, 50), torch.randn(2, 50) * 4 + 9
+    scale.update(a)
+    torch.testing.assert_close(scale.std(), a.std(dim=1, unbiased=False), rtol=1e-5, atol=1e-6)
+    scale.update(b)
+    weights = torch.cat((torch.full((50,), 1.0 if kind == "cumulative" else 0.5), torch.ones(50)))
+    x = torch.cat((a, b), dim=1)
+    mean = (x * weights).sum(1) / weights.sum()
+    std = (((x - mean[:, None]) ** 2 * weights).sum(1) / weights.sum()).sqrt()
+    torch.testing.assert_close(scale.std(), std, rtol=1e-5, atol=1e-6)
+
+
+def test_linear_decay():
+    assert [linear_decay(1.0, 0.0, step, 5) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]

@@ -1,7 +1,10 @@
 """The two-hot code: round trip, placement, cross-entropy and its gradient."""
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from pwm.nn.two_hot import TwoHot, symexp, symlog
 
@@ -34,15 +37,17 @@ def test_values_beyond_the_grid_are_clamped():
     assert torch.equal(target, torch.eye(101)[[100, 0]])
 
 
-def test_cross_entropy_equals_the_dense_form():
+def test_cross_entropy_of_targets_placed_by_hand():
     torch.manual_seed(0)
-    logits = torch.randn(7, 101, dtype=torch.float64, requires_grad=True)
-    x = torch.randn(7, dtype=torch.float64) * 5
-    ours = CODE.cross_entropy(logits, x)
-    dense = -(CODE.encode(x) * torch.log_softmax(logits, -1)).sum(-1)
-    torch.testing.assert_close(ours, dense)
-    (gradient,) = torch.autograd.grad(ours.sum(), logits)
-    torch.testing.assert_close(gradient, torch.softmax(logits, -1) - CODE.encode(x))
+    logits = torch.randn(2, 101, dtype=torch.float64, requires_grad=True)
+    # symlog(x) = 0.25 and -3.1: a quarter of the way from bin 51 (0.2) to 52, half-way from bin 34 (-3.2) to 35
+    x = torch.tensor([math.exp(0.25) - 1, 1 - math.exp(3.1)], dtype=torch.float64)
+    target = torch.zeros(2, 101, dtype=torch.float64)
+    target[0, 51:53], target[1, 34:36] = torch.tensor([0.75, 0.25]), 0.5
+    ours, theirs = CODE.cross_entropy(logits, x), F.cross_entropy(logits, target, reduction="none")
+    torch.testing.assert_close(ours, theirs)
+    gradients = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (ours, theirs))
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("space", ["true", "symlog"])

@@ -61,3 +61,11 @@ def test_overrides_and_unknown_presets():
     assert policy_preset("as_published", batch_size=8).td_lambda == 0.0
     with pytest.raises(PWMError, match="choose one of as_paper, as_published"):
         policy_preset("as_code")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("critics", 0), ("gamma", 5.0), ("horizon", -1), ("behaviour_updates", 3), ("min_std", 0.0)]
+)
+def test_settings_out_of_range_are_named(field, value):
+    with pytest.raises(PWMError, match="behaviour_weight" if field == "behaviour_updates" else field):
+        PolicyConfig(**{field: value})

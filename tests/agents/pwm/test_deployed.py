@@ -1,87 +1,53 @@
-"""Policies of any kind behind one loader, and actions that do not depend on what runs beside them."""
+"""A deployed policy is the actor that was learned: from a file, for one observation or many, after a change."""
 
-import sys
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from pwm.acting import policy_file
-from pwm.acting.policy_file import ROWS, act_together, load_policy
-from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.deployed import Policy
-from pwm.runtime.checkpoint import write_described
-from pwm.runtime.config import to_dict
+from pwm.acting.policy_file import act_together, load_policy
+from pwm.agents.pwm.deployed import export_policies
 from pwm.runtime.errors import PWMError
-from pwm.world_model.config import world_model_size
+from tests.agents.pwm.test_learner import CONFIG, fleet
 
 
-def random_policy(seed, observation_dim=5, action_dim=3):
-    about = {"kind": "policy", "task": f"t{seed}", "seed": seed, "padded": [6, 4], "updates": 0}
-    about |= {"observation_dim": observation_dim, "action_dim": action_dim}
-    about |= {"model": to_dict(world_model_size("tiny")), "config": to_dict(PolicyConfig(actor_units=(32,)))}
-    policy = Policy(about)
-    generator = torch.Generator().manual_seed(seed)
-    for tensor in (*policy.parameters(), policy.context):
-        tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
-    policy.scale.fill_(1.0)
-    return policy
+def test_policy_file_round_trip_and_act(model, store, tmp_path):
+    model.normalise_observations("wide", torch.linspace(-1, 1, 5), torch.linspace(0.5, 2, 5))
+    learner = fleet(model, store, [("wide", 0), ("narrow", 2)], replace(CONFIG, actor_output_gain=1.0))
+    for _ in range(3):
+        learner.update()
+    assert not torch.allclose(learner.averaged_actor.net.weights[0], learner.actor.net.weights[0], rtol=0, atol=1e-5)
+    policies = export_policies(learner)
+    observations = torch.randn(2, 6, 5)
+    observations[1, :, 2:] = 0.0
+    latent = learner.bound.encode(observations)
+    expected = (learner.averaged_actor.mean(latent) * learner.bound.action_mask).numpy()
+    np.testing.assert_allclose(act_together(policies)(observations.numpy()), expected, atol=1e-5)
+    policies[1].save(tmp_path / "policy")
+    loaded = load_policy(tmp_path / "policy")
+    assert (loaded.task, loaded.seed, loaded.action_dim) == ("narrow", 2, 1) and loaded.about["updates"] == 3
+    one = loaded.act(observations[1, 0, :2].numpy())
+    many = loaded.act(observations[1, :, :2].numpy())
+    assert one.shape == (1,) and many.shape == (6, 1) and one.dtype == np.float32
+    np.testing.assert_allclose(one, many[0], atol=1e-6)
+    np.testing.assert_array_equal(many, policies[1].act(observations[1, :, :2]))
 
 
-class Shapely:
-    """A policy whose actions tell the shape it was called with and the row an observation stood in."""
-
-    task, seed, observation_dim, action_dim, about = "t", 0, 1, 3, {}
-
-    def act(self, observation):
-        rows = np.arange(len(observation))
-        return np.stack([np.full(len(rows), len(rows)), rows, observation[:, 0]], axis=1).astype(np.float32)
+def test_wrong_observations_are_named(model, store):
+    (policy,) = export_policies(fleet(model, store, [("narrow", 0)]))
+    with pytest.raises(PWMError, match="width 2"):
+        policy.act(np.zeros(3))
+    with pytest.raises(PWMError, match="not finite"):
+        policy.act(np.array([0.0, np.nan]))
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 1), (0, 16), (3, 5), (15, 2), (16, 24), (33, 7), (5, 35)])
-def test_an_episode_always_has_its_row_in_a_batch_of_one_shape(first, count):
-    observations = np.arange(40, dtype=np.float32).reshape(1, 40, 1)
-    part = act_together([Shapely()], first)(observations[:, first : first + count])
-    assert part.shape == (1, count, 3)
-    assert (part[0, :, 0] == ROWS).all() and (part[0, :, 1] == np.arange(first, first + count) % ROWS).all()
-    assert (part[0, :, 2] == np.arange(first, first + count)).all()
-
-
-def test_actions_have_the_same_bits_in_any_company():
-    policies = [random_policy(0), random_policy(1, 2, 4), random_policy(2)]
-    observations = np.random.default_rng(0).normal(size=(3, 40, 5)).astype(np.float32)
-    together = act_together(policies)(observations)
-    assert (together[1, :, :4] != 0).all() and (together[0, :, 3:] == 0).all()
-    for k, policy in enumerate(policies):
-        np.testing.assert_allclose(
-            together[k, :, : policy.action_dim], policy.act(observations[k, :, : policy.observation_dim]), atol=1e-6
-        )
-        for first, count in ((0, 1), (7, 2), (15, 3), (20, 20)):
-            alone = act_together([policy], first)(observations[k : k + 1, first : first + count])
-            expected = together[k, first : first + count, : policy.action_dim]
-            assert alone[0].tobytes() == np.ascontiguousarray(expected).tobytes()
-
-
-def test_a_kind_of_ones_own(tmp_path, monkeypatch):
-    path = tmp_path / "policy"
-    write_described(path, {"level": torch.full((1,), 0.5)}, {"kind": "constant", "task": "t", "seed": 4})
-    with pytest.raises(PWMError, match="holds a constant, not a policy.*; pass the right file"):
-        load_policy(path)
-
-    class Constant(Shapely):
-        def __init__(self, tensors, about, path, device):
-            self.level, self.seed, self.about = tensors["level"].item(), about["seed"], about
-
-    monkeypatch.setitem(sys.modules, "constants", SimpleNamespace(load=Constant))
-    monkeypatch.setitem(policy_file.KINDS, "constant", "constants")
-    loaded = load_policy(path)
-    assert (loaded.level, loaded.seed, loaded.about["task"]) == (0.5, 4, "t")
-    random_policy(3).save(path)
-    assert isinstance(load_policy(path), Policy)
-    write_described(path, {"other": torch.zeros(1)}, {"kind": "constant", "task": "t", "seed": 4})
-    with pytest.raises(PWMError, match="its description is incomplete"):
-        load_policy(path)
-    write_described(path, {}, {"kind": "world_model"})
-    with pytest.raises(PWMError, match="holds a world_model, not a policy.* or constant"):
-        load_policy(path)
+def test_acting_follows_weights_that_change(model, store):
+    (policy,) = export_policies(fleet(model, store, [("narrow", 0)], replace(CONFIG, actor_output_gain=1.0)))
+    x = np.ones((1, 2), np.float32)
+    before = policy.act(x)
+    policy.actor.net.biases[-1].add_(0.5)
+    moved = policy.act(x)
+    assert (moved - before).item() > 0.1
+    policy.encoder.linears[0].weight.mul_(-1.0)
+    assert not np.array_equal(policy.act(x), moved)

@@ -2,16 +2,13 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from pwm.acting.policy_file import act_together, find_policies, load_policy
+from pwm.acting.policy_file import find_policies
 from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.deployed import export_policies
 from pwm.agents.pwm.learn import learn
 from pwm.agents.pwm.learner import FleetLearner
-from pwm.learning.schedules import ReturnScale, linear_decay
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import read_metrics
 from tests.interrupt import updates_of
@@ -110,55 +107,6 @@ def test_learn_resumes_after_an_interruption(model, store, tmp_path):
             assert torch.equal(x, y)
 
 
-def test_policy_file_round_trip_and_act(model, store, tmp_path):
-    model.normalise_observations("wide", torch.linspace(-1, 1, 5), torch.linspace(0.5, 2, 5))
-    learner = fleet(model, store, [("wide", 0), ("narrow", 2)], replace(CONFIG, actor_output_gain=1.0))
-    for _ in range(3):
-        learner.update()
-    assert not torch.allclose(learner.averaged_actor.net.weights[0], learner.actor.net.weights[0], rtol=0, atol=1e-5)
-    policies = export_policies(learner)
-    observations = torch.randn(2, 6, 5)
-    observations[1, :, 2:] = 0.0
-    latent = learner.bound.encode(observations)
-    expected = (learner.averaged_actor.mean(latent) * learner.bound.action_mask).numpy()
-    np.testing.assert_allclose(act_together(policies)(observations.numpy()), expected, atol=1e-5)
-    policies[1].save(tmp_path / "policy")
-    loaded = load_policy(tmp_path / "policy")
-    assert (loaded.task, loaded.seed, loaded.action_dim) == ("narrow", 2, 1) and loaded.about["updates"] == 3
-    one = loaded.act(observations[1, 0, :2].numpy())
-    many = loaded.act(observations[1, :, :2].numpy())
-    assert one.shape == (1,) and many.shape == (6, 1) and one.dtype == np.float32
-    np.testing.assert_allclose(one, many[0], atol=1e-6)
-    np.testing.assert_array_equal(many, policies[1].act(observations[1, :, :2]))
-
-
-def test_wrong_observations_are_named(model, store):
-    (policy,) = export_policies(fleet(model, store, [("narrow", 0)]))
-    with pytest.raises(PWMError, match="width 2"):
-        policy.act(np.zeros(3))
-    with pytest.raises(PWMError, match="not finite"):
-        policy.act(np.array([0.0, np.nan]))
-
-
-@pytest.mark.parametrize("kind", ["cumulative", "exponential"])
-def test_return_scale(kind):
-    scale = ReturnScale(2, kind, 0.5)
-    assert torch.equal(scale.std(), torch.ones(2))
-    a, b = torch.randn(2, 50), torch.randn(2, 50) * 4 + 9
-    scale.update(a)
-    torch.testing.assert_close(scale.std(), a.std(dim=1, unbiased=False), rtol=1e-5, atol=1e-6)
-    scale.update(b)
-    weights = torch.cat((torch.full((50,), 1.0 if kind == "cumulative" else 0.5), torch.ones(50)))
-    x = torch.cat((a, b), dim=1)
-    mean = (x * weights).sum(1) / weights.sum()
-    std = (((x - mean[:, None]) ** 2 * weights).sum(1) / weights.sum()).sqrt()
-    torch.testing.assert_close(scale.std(), std, rtol=1e-5, atol=1e-6)
-
-
-def test_linear_decay():
-    assert [linear_decay(1.0, 0.0, step, 5) for step in range(5)] == [1.0, 0.75, 0.5, 0.25, 0.0]
-
-
 def test_a_run_may_hold_several_fleets_but_none_overwrites_another(model, store, tmp_path):
     (first,) = learn(model, store, tmp_path, ["wide"], CONFIG)
     learn(model, store, tmp_path, ["narrow"], CONFIG, seeds=[0, 1])
@@ -186,14 +134,6 @@ def test_phases_of_an_update(model, store):
     assert actor_moves == [True, False, False, True, True] and critic_moves == [False, True, True, True, True]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("critics", 0), ("gamma", 5.0), ("horizon", -1), ("behaviour_updates", 3), ("min_std", 0.0)]
-)
-def test_settings_out_of_range_are_named(field, value):
-    with pytest.raises(PWMError, match="behaviour_weight" if field == "behaviour_updates" else field):
-        PolicyConfig(**{field: value})
-
-
 def test_other_data_is_refused(model, store, tmp_path, monkeypatch):
     learner = fleet(model, store, [("wide", 0)])
     learner.save(tmp_path / "checkpoint")
@@ -206,14 +146,3 @@ def test_how_often_to_save_is_free_to_change(model, store, tmp_path):
     learner = fleet(model, store, [("wide", 0)])
     learner.save(tmp_path / "checkpoint")
     fleet(model, store, [("wide", 0)], replace(CONFIG, checkpoint_every=1, log_every=1)).load(tmp_path / "checkpoint")
-
-
-def test_acting_follows_weights_that_change(model, store):
-    (policy,) = export_policies(fleet(model, store, [("narrow", 0)], replace(CONFIG, actor_output_gain=1.0)))
-    x = np.ones((1, 2), np.float32)
-    before = policy.act(x)
-    policy.actor.net.biases[-1].add_(0.5)
-    moved = policy.act(x)
-    assert (moved - before).item() > 0.1
-    policy.encoder.linears[0].weight.mul_(-1.0)
-    assert not np.array_equal(policy.act(x), moved)
