@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from pwm.acting.environments import Table
 from pwm.acting.rollout import Act, Simulators, run_episodes
-from pwm.data.writer import Episode
+from pwm.data.store import Episode
 from pwm.tasks.spec import TaskSpec
 
 

@@ -78,6 +78,9 @@ class _Recording:
         if "terminations" in self.arrays:
             self.columns["terminations"] = self.arrays["terminations"]
         self.lengths = self._lengths(names)
+        self.episodes, self.longest = len(self.lengths), int(self.lengths.max())
+        self.widths = self.columns["observations"].shape[-1], self.columns["actions"].shape[-1]
+        self.size = int(self.lengths.sum() + self.episodes) * (sum(self.widths) + 2) * 4  # of the store, in bytes
         self.quality = self.arrays["quality"].all() if "quality" in self.arrays else None
         if self.quality is not None and (self.quality.dtype.kind != "U" or self.quality.shape != (self.episodes,)):
             raise PWMError(f"{path}: quality must be text [{self.episodes}], one tag per episode")
@@ -113,23 +116,6 @@ class _Recording:
         if values.ndim != 1 or values.dtype.kind not in "iu":
             raise PWMError(f"{self.path}: {name} must be whole numbers in one row")
         return values.astype(np.int64) if name == "lengths" else np.diff(values.astype(np.int64))
-
-    @property
-    def episodes(self) -> int:
-        return len(self.lengths)
-
-    @property
-    def longest(self) -> int:
-        return int(self.lengths.max())
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        return self.columns["observations"].shape[-1], self.columns["actions"].shape[-1]
-
-    @property
-    def size(self) -> int:
-        """Approximate size of the store's arrays in bytes."""
-        return int(self.lengths.sum() + self.episodes) * (sum(self.widths) + 2) * 4
 
     def read(self) -> Iterator[dict[str, Any]]:
         """The arguments of `StoreWriter.add_episode` for each episode."""

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pwm.data.manifest import TaskEntry
+from pwm.data.manifest import SIZES, TaskEntry
 from pwm.data.store import EpisodeStore
 from pwm.data.writer import StoreWriter, check_space
+from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.runtime.progress import Progress, progress
+
+_Part = tuple[EpisodeStore, TaskEntry, np.ndarray]  # episodes of one task of a store
 
 
 def choose(
@@ -38,8 +41,7 @@ def choose(
     low, high = return_quantiles
     if not 0.0 <= low < high <= 1.0:
         raise PWMError(f"return quantiles are {low:g} and {high:g}; need 0 <= low < high <= 1")
-    if episodes is not None and episodes < 1:
-        raise PWMError(f"episodes is {episodes}, must be at least 1")
+    require(episodes is None or episodes >= 1, "episodes", episodes, "at least 1")
     known = {task: store.quality(task) for task in store.tasks}
     for tag in qualities:
         if not any((tags == tag).any() for tags in known.values()):
@@ -73,13 +75,13 @@ def merge(stores: Sequence[EpisodeStore], out: PathLike) -> None:
     Raises:
         PWMError: two stores hold a task with different sizes or action repeats.
     """
-    parts: dict[str, list[tuple[EpisodeStore, TaskEntry, np.ndarray]]] = {}
+    parts: dict[str, list[_Part]] = {}
     for store in stores:
         for entry in store.manifest.tasks:
             if entry.id not in store.tasks:
                 continue
             before = parts.setdefault(entry.id, [])
-            for name in ("observation_dim", "action_dim", "action_repeat"):
+            for name in (name for name in SIZES if name != "episode_length"):
                 if before and getattr(entry, name) != getattr(before[0][1], name):
                     values = f"{getattr(before[0][1], name)} in {before[0][0].path}, {getattr(entry, name)} here"
                     raise PWMError(f"{store.path}: task {entry.id}: {name} is {values}; merge stores that agree")
@@ -91,11 +93,7 @@ def merge(stores: Sequence[EpisodeStore], out: PathLike) -> None:
     _write(out, parts, sources)
 
 
-def _write(
-    out: PathLike,
-    parts: Mapping[str, Sequence[tuple[EpisodeStore, TaskEntry, np.ndarray]]],
-    sources: Mapping[str, str | None],
-) -> None:
+def _write(out: PathLike, parts: Mapping[str, Sequence[_Part]], sources: Mapping[str, str | None]) -> None:
     total, size = 0, 0
     for task, part in parts.items():
         for store, entry, kept in part:
@@ -118,13 +116,5 @@ def copy_episodes(writer: StoreWriter, store: EpisodeStore, task: str, episodes:
     """Append these episodes of a store, with their tags."""
     data, tags = store[task], store.quality(task)
     for e in episodes.tolist():
-        first, last = int(data.offsets[e]), int(data.offsets[e + 1])
-        writer.add_episode(
-            task,
-            data.observations[first + e : last + e + 1],
-            data.actions[first:last],
-            data.rewards[first:last],
-            data.terminations[first:last],
-            quality=str(tags[e]) or None,
-        )
+        writer.add_episode(task, *data.episode(e), quality=str(tags[e]) or None)
         bar.advance()

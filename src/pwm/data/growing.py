@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pwm.data.manifest import ARRAYS, FORMAT, VERSIONS, Manifest
-from pwm.data.store import EpisodeStore, TaskEpisodes, open_store
-from pwm.data.writer import Episode, StoreWriter
+from pwm.data.manifest import ARRAYS, FORMAT, SIZES, VERSIONS, Manifest, sizes_of
+from pwm.data.store import Episode, EpisodeStore, TaskEpisodes, open_store
+from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.tasks.spec import TaskSpec
@@ -68,9 +68,7 @@ class GrowingStore:
         hidden = folder.with_name(f"{_UNFINISHED}{folder.name}")
         with StoreWriter(hidden) as writer:
             for task, own in episodes.items():
-                spec = self.specs[task]
-                sizes = (spec.observation_dim, spec.action_dim, spec.episode_length, spec.action_repeat)
-                writer.add_task(task, *sizes, source)
+                writer.add_task(task, **sizes_of(self.specs[task]), source=source)
                 for episode in own:
                     writer.add_episode(task, *episode)
         os.rename(hidden, folder)
@@ -90,7 +88,8 @@ class GrowingStore:
         empty = [task for task, count in counts.items() if not count]
         if empty:
             raise PWMError(f"{self.path}: task {empty[0]} has no episodes yet; append some first")
-        return _View(self.path, {task: self._task(task, counts[task]) for task in self.specs}, fingerprint)
+        views = {task: self._task(task, counts[task]) for task in self.specs}
+        return EpisodeStore(self.path, Manifest(FORMAT, VERSIONS[0], ()), views, fingerprint)
 
     def _mark(self, segments: int | None) -> tuple[dict[str, int], str]:
         if segments is not None and not 0 <= segments <= self.segments:
@@ -116,29 +115,11 @@ class GrowingStore:
         self._marks.append((counts, hashlib.sha256(f"{before} {theirs}".encode()).hexdigest()))
 
     def _task(self, task: str, episodes: int) -> TaskEpisodes:
-        spec, arrays = self.specs[task], self._arrays[task]
+        arrays = self._arrays[task]
         offsets = np.concatenate(([0], arrays["ends"].filled[:episodes]))
         rows = dict.fromkeys(ARRAYS, int(offsets[-1])) | {"observations": int(offsets[-1]) + episodes}
-        return TaskEpisodes(
-            id=task,
-            **{name: arrays[name].filled[: rows[name]] for name in ARRAYS},
-            offsets=offsets,
-            observation_dim=spec.observation_dim,
-            action_dim=spec.action_dim,
-            episode_length=spec.episode_length,
-            action_repeat=spec.action_repeat,
-        )
-
-
-class _View(EpisodeStore):
-    """The first segments of a growing store, as a store."""
-
-    def __init__(self, path: Path, episodes: dict[str, TaskEpisodes], fingerprint: str) -> None:
-        super().__init__(path, Manifest(FORMAT, VERSIONS[0], ()), episodes)
-        self._fingerprint = fingerprint
-
-    def fingerprint(self) -> str:
-        return self._fingerprint
+        views = {name: arrays[name].filled[: rows[name]] for name in ARRAYS}
+        return TaskEpisodes(id=task, **views, offsets=offsets, **sizes_of(self.specs[task]))
 
 
 class _Rows:
@@ -164,7 +145,7 @@ class _Rows:
 
 
 def _check_sizes(path: Path, spec: TaskSpec, data: TaskEpisodes) -> None:
-    for name in ("observation_dim", "action_dim", "episode_length", "action_repeat"):
+    for name in SIZES:
         if getattr(data, name) != getattr(spec, name):
             raise PWMError(
                 f"{path}: task {spec.id} has {name} {getattr(data, name)} there, but {getattr(spec, name)} here; "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -87,15 +87,6 @@ def _check(program: bytes) -> None:
         # The unpickler allocates a memo of this length.
         if "PUT" in instruction.name and argument > len(program):
             raise PWMError("numbers its parts far beyond their count; refused")
-
-
-def look_up(names: Mapping[tuple[str, str], Any], inert: str) -> Callable[[str, str], Any]:
-    """A `find` for `read_inert` that knows these names, and `Inert` for everything in the package `inert`."""
-
-    def find(module: str, name: str) -> Any:
-        return Inert if module == inert or module.startswith(f"{inert}.") else names.get((module, name))
-
-    return find
 
 
 def short(value: Any) -> str:

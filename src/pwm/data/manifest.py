@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pwm.runtime.config import from_dict, to_dict
+import numpy as np
+
+from pwm.runtime.config import from_dict, require, to_dict
 from pwm.runtime.errors import PWMError
-from pwm.runtime.files import PathLike, read_json
+from pwm.runtime.files import PathLike, read_json, write_json
 
 MANIFEST = "manifest.json"
 FORMAT = "pwm-episodes"
@@ -18,6 +20,7 @@ VERSIONS = (1, 2)
 UNTAGGED = 255
 """Code in `quality.npy` for an episode without a tag."""
 ARRAYS = {"observations": "float32", "actions": "float32", "rewards": "float32", "terminations": "bool"}
+SIZES = ("observation_dim", "action_dim", "episode_length", "action_repeat")
 # A task's id is a folder name: no separators, no leading dot, no path traversal.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -37,6 +40,10 @@ class Returns:
 
     mean: float
     best10_mean: float
+
+    @classmethod
+    def of(cls, returns: np.ndarray) -> Returns:
+        return cls(float(returns.mean()), float(np.sort(returns)[-10:].mean()))
 
 
 @dataclass(frozen=True)
@@ -86,14 +93,10 @@ class Manifest:
     tasks: tuple[TaskEntry, ...]
     qualities: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON-serialisable values, without fields that the version does not have."""
-        data = to_dict(self)
-        if self.version == 1:
-            del data["qualities"]
-            for task in data["tasks"]:
-                del task["origins"]
-        return data
+
+def sizes_of(task: Any) -> dict[str, int]:
+    """The four `SIZES` of anything that has them: a `TaskSpec`, a `TaskEntry`, the `TaskEpisodes` of a store."""
+    return {name: getattr(task, name) for name in SIZES}
 
 
 def check_id(task: str, where: PathLike) -> None:
@@ -139,8 +142,18 @@ def read_manifest(folder: PathLike) -> Manifest:
         raise PWMError(f"{path}: qualities must be listed, each once, {UNTAGGED} at most; write the store again")
     for entry in manifest.tasks:
         check_id(entry.id, path)
-        sizes = ("observation_dim", "action_dim", "episode_length", "action_repeat", "episodes", "transitions")
-        for name in sizes:
-            if getattr(entry, name) < 1:
-                raise PWMError(f"{path}: task {entry.id}: {name} is {getattr(entry, name)}, must be at least 1")
+        for name in (*SIZES, "episodes", "transitions"):
+            size = getattr(entry, name)
+            require(size >= 1, f"{path}: task {entry.id}: {name}", size, "at least 1")
     return manifest
+
+
+def write_manifest(folder: PathLike, tasks: tuple[TaskEntry, ...], qualities: tuple[str, ...]) -> None:
+    """Write `folder/manifest.json`; as version 1 if there are neither tags nor origins."""
+    plain = not qualities and not any(entry.origins for entry in tasks)
+    data = to_dict(Manifest(FORMAT, VERSIONS[0 if plain else 1], tasks, qualities))
+    if plain:
+        del data["qualities"]
+        for task in data["tasks"]:
+            del task["origins"]
+    write_json(Path(folder) / MANIFEST, data)

@@ -94,14 +94,9 @@ def _buffers(store: EpisodeStore, task: str, bar: Progress) -> Iterator[Any]:
     from minari.data_collector import EpisodeBuffer
 
     data = store[task]
-    for e, (first, last) in enumerate(zip(data.offsets[:-1].tolist(), data.offsets[1:].tolist(), strict=True)):
-        truncations = np.zeros(last - first, bool)
-        truncations[-1] = not data.terminations[last - 1]
-        yield EpisodeBuffer(
-            observations=np.array(data.observations[first + e : last + e + 1]),
-            actions=np.array(data.actions[first:last]),
-            rewards=np.array(data.rewards[first:last]),
-            terminations=np.array(data.terminations[first:last]),
-            truncations=truncations,
-        )
+    for e in range(len(data.lengths)):
+        arrays = {name: np.array(rows) for name, rows in data.episode(e)._asdict().items()}
+        truncations = np.zeros_like(arrays["terminations"])
+        truncations[-1] = not arrays["terminations"][-1]
+        yield EpisodeBuffer(**arrays, truncations=truncations)
         bar.advance()

@@ -67,11 +67,9 @@ def store_from_minari(
     skipped = 0
     with StoreWriter(out) as writer, progress("Episodes", sum(d.storage.total_episodes for d in datasets)) as bar:
         for dataset in datasets:
-            widths = (dataset.observation.width, dataset.action.width)
             noted = dataset.noted
-            writer.add_task(
-                dataset.task, *widths, noted.episode_length, noted.action_repeat, noted.source, noted.origins
-            )
+            sizes = (*dataset.widths, noted.episode_length, noted.action_repeat)
+            writer.add_task(dataset.task, *sizes, noted.source, noted.origins)
             for number, episode in dataset.read():
                 try:
                     writer.add_episode(dataset.task, **{"quality": quality} | episode)
@@ -126,10 +124,8 @@ class _Dataset:
             if missing:
                 raise PWMError(f"{source}: its metadata have no {missing[0]}; write it again with a current Minari")
             self.storage = minari_module().dataset.minari_storage.MinariStorage.read(folder)
-            self.total_steps, lengths = 0, []
-            for about in self.storage.get_episode_metadata(range(self.storage.total_episodes)):
-                lengths.append(int(about["total_steps"]))
-            self.total_steps = sum(lengths)
+            about = self.storage.get_episode_metadata(range(self.storage.total_episodes))
+            lengths = [int(facts["total_steps"]) for facts in about]
         except PWMError:
             raise
         except Exception as error:  # each storage has its own
@@ -140,11 +136,8 @@ class _Dataset:
         self.action = _rescale(self.storage.action_space, f"{source}: action space")
         self.noted = _noted(metadata, task.removeprefix("?"), source, max(lengths), action_repeat)
         self.task = self.noted.task if task.startswith("?") else task
-
-    @property
-    def size(self) -> int:
-        """Approximate size of the store's arrays in bytes."""
-        return (self.total_steps + self.storage.total_episodes) * (self.observation.width + self.action.width + 2) * 4
+        self.widths = (self.observation.width, self.action.width)
+        self.size = (sum(lengths) + len(lengths)) * (sum(self.widths) + 2) * 4  # of the store, in bytes
 
     def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(number, arguments of `StoreWriter.add_episode`) for each episode."""

@@ -11,6 +11,7 @@ import torch
 
 from pwm.data.manifest import ARRAYS
 from pwm.data.store import EpisodeStore
+from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
 
 Episodes = Mapping[str, np.ndarray]
@@ -143,8 +144,7 @@ def split_episodes(
     Raises:
         PWMError: the fraction is not in [0, 1).
     """
-    if not 0 <= held_out_fraction < 1:
-        raise PWMError(f"held_out_fraction is {held_out_fraction}, must be in [0, 1)")
+    require(0 <= held_out_fraction < 1, "held_out_fraction", held_out_fraction, "in [0, 1)")
     train, held_out = {}, {}
     for task in store.tasks:
         count = len(store[task].lengths)

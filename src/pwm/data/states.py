@@ -49,7 +49,6 @@ class StateSource:
         self.widths = widths or (store.observation_dim, store.action_dim)
         self._members = {task: [k for k, name in enumerate(self.tasks) if name == task] for task in self.tasks}
         self._mass = {task: _running_mass(store, task, weights) for task in self._members}
-
         self._fine = any(len(store[task].rewards) > COARSE for task in self._members)
 
     def draw(self, keys: Tensor, counter: int | Tensor, batch: int) -> Tensor:
@@ -64,23 +63,19 @@ class StateSource:
 
         Uniform numbers give uniform draws over the transitions of each member's task. Zero-padded at the end.
         """
-        actions = np.zeros((*uniform.shape, self.widths[1]), np.float32)
         rows = self._rows(uniform)
-        for task, (row, _) in rows.items():
-            data = self.store[task]
-            actions[self._members[task], :, : data.action_dim] = data.actions[row]
-        return self._observations(uniform, rows), to_device(torch.from_numpy(actions), self.device)
+        return self._read("observations", uniform.shape, rows), self._read("actions", uniform.shape, rows)
 
     def states(self, uniform: Tensor) -> Tensor:
         """Only the observations of `gather`; actions are not read."""
-        return self._observations(uniform, self._rows(uniform))
+        return self._read("observations", uniform.shape, self._rows(uniform))
 
-    def _observations(self, uniform: Tensor, rows: dict[str, tuple[np.ndarray, np.ndarray]]) -> Tensor:
-        observations = np.zeros((*uniform.shape, self.widths[0]), np.float32)
+    def _read(self, name: str, shape: torch.Size, rows: dict[str, tuple[np.ndarray, np.ndarray]]) -> Tensor:
+        padded = np.zeros((*shape, self.widths[name == "actions"]), np.float32)
         for task, (row, episode) in rows.items():
-            data = self.store[task]
-            observations[self._members[task], :, : data.observation_dim] = data.observations[row + episode]
-        return to_device(torch.from_numpy(observations), self.device)
+            array = getattr(self.store[task], name)
+            padded[self._members[task], :, : array.shape[1]] = array[row if name == "actions" else row + episode]
+        return to_device(torch.from_numpy(padded), self.device)
 
     def _rows(self, uniform: Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Task -> (transition, episode), each [members of the task, batch]."""
@@ -93,10 +88,8 @@ class StateSource:
             episode = (np.searchsorted(mass, draw, side="right") - 1).clip(max=len(data.lengths) - 1)
             share = (draw - mass[episode]) / (mass[episode + 1] - mass[episode])
             length = data.lengths[episode]
-            rows[task] = (
-                data.offsets[episode] + (share * within * length).astype(np.int64).clip(max=length - 1),
-                episode,
-            )
+            step = (share * within * length).astype(np.int64).clip(max=length - 1)
+            rows[task] = data.offsets[episode] + step, episode
         return rows
 
 

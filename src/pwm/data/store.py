@@ -13,14 +13,24 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from pwm.data.manifest import ARRAYS, MANIFEST, UNTAGGED, Manifest, TaskEntry, array_shapes, read_manifest
+from pwm.data.manifest import ARRAYS, MANIFEST, UNTAGGED, Manifest, TaskEntry, array_shapes, read_manifest, sizes_of
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256
 
 _ROWS_PER_CHECK = 1 << 20
+
+
+class Episode(NamedTuple):
+    """One episode of T steps, as `StoreWriter.add_episode` takes it."""
+
+    observations: np.ndarray  # float32 [T + 1, o]
+    actions: np.ndarray  # float32 [T, a], in [-1, 1]
+    rewards: np.ndarray  # float32 [T]
+    terminations: np.ndarray  # bool [T], true at most at the end
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +54,13 @@ class TaskEpisodes:
         """Number of transitions of each episode, int64 [episodes]."""
         return np.diff(self.offsets)
 
+    def episode(self, e: int) -> Episode:
+        """Episode `e`, as views."""
+        first, last = int(self.offsets[e]), int(self.offsets[e + 1])
+        steps = slice(first, last)
+        observations = self.observations[first + e : last + e + 1]
+        return Episode(observations, self.actions[steps], self.rewards[steps], self.terminations[steps])
+
 
 class EpisodeStore:
     """An open store, made by `open_store`. `store[task]` gives the `TaskEpisodes` of a task.
@@ -52,9 +69,10 @@ class EpisodeStore:
     `observation_dim` and `action_dim`, the maxima over these tasks.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, episodes: dict[str, TaskEpisodes]) -> None:
-        self.path = path
-        self.manifest = manifest
+    def __init__(
+        self, path: Path, manifest: Manifest, episodes: dict[str, TaskEpisodes], fingerprint: str | None = None
+    ) -> None:
+        self.path, self.manifest, self._fingerprint = path, manifest, fingerprint
         self.tasks = tuple(episodes)
         self.observation_dim = max(task.observation_dim for task in episodes.values())
         self.action_dim = max(task.action_dim for task in episodes.values())
@@ -80,7 +98,7 @@ class EpisodeStore:
 
     def fingerprint(self) -> str:
         """Hexadecimal hash of the manifest, and thereby (it holds checksums) of every byte of the store."""
-        return sha256(self.path / MANIFEST)
+        return self._fingerprint or sha256(self.path / MANIFEST)
 
 
 def open_store(path: PathLike, tasks: Sequence[str] | None = None, verify: bool = False) -> EpisodeStore:
@@ -131,16 +149,7 @@ def _open_task(folder: Path, entry: TaskEntry, qualities: int) -> TaskEpisodes:
         quality = np.array(_open_array(folder / "quality.npy", shapes["quality"], "uint8"))
         if ((quality >= qualities) & (quality != UNTAGGED)).any():
             raise PWMError(f"{folder / 'quality.npy'}: must count in the manifest's qualities; write the store again")
-    return TaskEpisodes(
-        id=entry.id,
-        **arrays,
-        quality=quality,
-        offsets=offsets,
-        observation_dim=entry.observation_dim,
-        action_dim=entry.action_dim,
-        episode_length=entry.episode_length,
-        action_repeat=entry.action_repeat,
-    )
+    return TaskEpisodes(id=entry.id, **arrays, quality=quality, offsets=offsets, **sizes_of(entry))
 
 
 def _open_array(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:

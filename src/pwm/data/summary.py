@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pwm.data.manifest import MANIFEST, Manifest
+from pwm.data.manifest import MANIFEST, Manifest, Returns
 from pwm.data.store import EpisodeStore, open_with
 from pwm.data.writer import ACTION_TOLERANCE
+from pwm.runtime.config import to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.tasks.registry import get_task, list_tasks
@@ -50,17 +51,10 @@ def summarise(store: EpisodeStore) -> Iterator[TaskSummary]:
     for task in store.tasks:
         data, entry = store[task], entries[task]
         tags, counts = np.unique(store.quality(task), return_counts=True)
-        yield TaskSummary(
-            task,
-            data.observation_dim,
-            data.action_dim,
-            len(data.rewards),
-            data.lengths,
-            store.returns(task),
-            {str(tag): int(count) for tag, count in zip(tags, counts, strict=True)},
-            sum((store.path / task / name).stat().st_size for name in entry.files),
-            entry.source,
-        )
+        qualities = dict(zip(tags.tolist(), counts.tolist(), strict=True))
+        size = sum((store.path / task / name).stat().st_size for name in entry.files)
+        sizes = (data.observation_dim, data.action_dim, len(data.rewards))
+        yield TaskSummary(task, *sizes, data.lengths, store.returns(task), qualities, size, entry.source)
 
 
 def bars(counts: np.ndarray) -> str:
@@ -95,9 +89,7 @@ def check_task(path: PathLike, manifest: Manifest, task: str) -> list[str]:
             break
     if data.lengths.max() > entry.episode_length:
         problems.append(f"{where}: an episode has {data.lengths.max()} steps, more than {entry.episode_length}")
-    returns = store.returns(task)
-    found = {"mean": float(returns.mean()), "best10_mean": float(np.sort(returns)[-10:].mean())}
-    for name, value in found.items():
+    for name, value in to_dict(Returns.of(store.returns(task))).items():
         if not np.isclose(getattr(entry.returns, name), value, rtol=1e-4, atol=1e-3):
             problems.append(f"{where}: returns.{name} is {getattr(entry.returns, name):g}, the data say {value:g}")
     if task in list_tasks():

@@ -9,13 +9,15 @@ are dropped. Chunks are read in blocks, so memory use does not grow with their s
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from pwm.data.manifest import sizes_of
 from pwm.data.tensor_file import StoredTensor, TensorFile
 from pwm.data.writer import StoreWriter, WrongEpisode, check_space
 from pwm.runtime.errors import PWMError
@@ -30,29 +32,17 @@ KNOWN = {(501, 24): "mt30", (101, 39): "mt80"}
 _BLOCK = 16 << 20  # bytes per read
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """One open chunk file and its tensors."""
+class Chunk(NamedTuple):
+    """One open chunk file and its tensors; `widths` are those of observation and action, padded."""
 
     path: Path
     tensors: dict[str, StoredTensor]
-
-    @property
-    def episodes(self) -> int:
-        return self.tensors["obs"].shape[0]
-
-    @property
-    def rows(self) -> int:
-        return self.tensors["obs"].shape[1]
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """Padded widths of observation and action."""
-        return self.tensors["obs"].shape[2], self.tensors["action"].shape[2]
+    episodes: int
+    rows: int
+    widths: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class Imported:
+class Imported(NamedTuple):
     """What an import wrote: number of episodes by task, and how many damaged ones were skipped."""
 
     episodes: dict[str, int]
@@ -98,8 +88,7 @@ def import_tdmpc2(
         with StoreWriter(out) as writer:
             for k in chosen:
                 source = f"TD-MPC2 multi-task data, {len(chunks)} chunk file(s), task {k}"
-                spec = specs[k]
-                writer.add_task(spec.id, *_sizes(spec), spec.episode_length, spec.action_repeat, source)
+                writer.add_task(specs[k].id, **sizes_of(specs[k]), source=source)
             copy = _Copy(writer, specs, quality, skip_damaged, any_padding)
             with progress("Episodes", sum(count.values())) as bar:
                 for chunk, kind in zip(chunks, kinds, strict=True):
@@ -107,7 +96,7 @@ def import_tdmpc2(
                         copy.block(chunk, kind, first, last)
                         bar.advance(last - first)
             writer.close(show=True)
-    return Imported({specs[k].id: count[k] - copy.skipped.get(k, 0) for k in chosen}, sum(copy.skipped.values()))
+    return Imported({specs[k].id: count[k] - copy.skipped[k] for k in chosen}, copy.skipped.total())
 
 
 def chunk_files(paths: Sequence[PathLike]) -> list[Path]:
@@ -133,14 +122,12 @@ def _open(path: Path, stack: ExitStack) -> Chunk:
     if any(len(shapes[name]) != axes for name, axes in FIELDS.items()) or len(leading) != 1:
         listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
         raise PWMError(f"{path}: {listed}; need obs [n, T, O], action [n, T, A], reward [n, T], task [n, T]")
-    if tensors["task"].dtype.kind != "i" or any(
-        tensors[name].dtype.kind != "f" for name in ("obs", "action", "reward")
-    ):
+    if [tensors[name].dtype.kind for name in FIELDS] != ["f", "f", "f", "i"]:
         kinds = ", ".join(f"{name} {tensors[name].dtype}" for name in FIELDS)
         raise PWMError(f"{path}: {kinds}; need whole numbers for task, and real ones for the others")
     if shapes["obs"][1] < 2:
         raise PWMError(f"{path}: episodes have {shapes['obs'][1]} row(s), need two at least")
-    return Chunk(path, tensors)
+    return Chunk(path, tensors, *shapes["obs"][:2], (shapes["obs"][2], shapes["action"][2]))
 
 
 def _specs(chunks: Sequence[Chunk], set_name: str | None) -> tuple[TaskSpec, ...]:
@@ -217,7 +204,7 @@ class _Copy:
         self, writer: StoreWriter, specs: Sequence[TaskSpec], quality: str | None, skip: bool, any_padding: bool
     ) -> None:
         self.writer, self.specs, self.quality, self.skip, self.any_padding = writer, specs, quality, skip, any_padding
-        self.skipped: dict[int, int] = {}
+        self.skipped = Counter[int]()
 
     def block(self, chunk: Chunk, kinds: np.ndarray, first: int, last: int) -> None:
         observations, actions, rewards = (chunk.tensors[name].rows(first, last) for name in ("obs", "action", "reward"))
@@ -236,4 +223,4 @@ class _Copy:
             except WrongEpisode as error:
                 if not self.skip:
                     raise PWMError(f"{where} ({error}), or add --skip-damaged") from error
-                self.skipped[k] = self.skipped.get(k, 0) + 1
+                self.skipped[k] += 1

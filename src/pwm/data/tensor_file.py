@@ -16,23 +16,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pwm.data.inert import Inert, Sealed, look_up, read_inert, short
+from pwm.data.inert import Inert, Sealed, read_inert, short
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
 _LONGEST_PICKLE = 16 << 20  # bytes; that of a published chunk has one or two thousand
 _LOCAL_HEADER = 30  # bytes of a zip entry's own header, before its name
-_STORAGES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
+_STORAGES = {"Double": "<f8", "Float": "<f4", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2"}
+_STORAGES |= {"Char": "i1", "Byte": "u1", "Bool": "?"}
 
 
 @dataclass(frozen=True)
@@ -130,10 +121,13 @@ class TensorFile:
             ("torch", "device"): Inert,
             ("torch._utils", "_rebuild_tensor_v2"): lambda *given: self._tensor(*given[:4]),
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-            **{("torch", name): _Kind(np.dtype(dtype)) for name, dtype in _STORAGES.items()},
+            **{("torch", f"{name}Storage"): _Kind(np.dtype(dtype)) for name, dtype in _STORAGES.items()},
             **dict.fromkeys(self._inert, Inert),
         }
-        find = look_up(names, inert="tensordict")
+
+        def find(module: str, name: str) -> Any:
+            return Inert if module.split(".")[0] == "tensordict" else names.get((module, name))
+
         return read_inert(program, find, lambda pid: self._storage(pid, storages))
 
     def _storage(self, pid: Any, storages: dict[str, zipfile.ZipInfo]) -> _Storage:

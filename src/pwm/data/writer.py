@@ -8,27 +8,14 @@ import shutil
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple
 
 import numpy as np
 
-from pwm.data.manifest import (
-    ARRAYS,
-    FORMAT,
-    MANIFEST,
-    UNTAGGED,
-    VERSIONS,
-    FileEntry,
-    Manifest,
-    Origin,
-    Returns,
-    TaskEntry,
-    check_id,
-    check_tag,
-)
+from pwm.data import manifest
+from pwm.data.manifest import ARRAYS, UNTAGGED, FileEntry, Origin, Returns, TaskEntry
+from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
-from pwm.runtime.files import PathLike, sha256, write_array, write_json
+from pwm.runtime.files import PathLike, cannot_write, sha256, write_array
 from pwm.runtime.progress import progress
 
 ACTION_TOLERANCE = 1e-6
@@ -80,9 +67,7 @@ class _TaskWriter:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.facts = folder, facts
         self.widths = {"observations": (observation_dim,), "actions": (action_dim,), "rewards": (), "terminations": ()}
-        self.files = {
-            name: _ArrayFile(folder / f"{name}.npy", dtype, self.widths[name]) for name, dtype in ARRAYS.items()
-        }
+        self.files = {name: _ArrayFile(folder / f"{name}.npy", ARRAYS[name], w) for name, w in self.widths.items()}
         # There may be millions of episodes: eight bytes per number instead of a Python object.
         self.offsets, self.returns, self.quality = array("q", [0]), array("d"), array("B")
 
@@ -103,33 +88,14 @@ class _TaskWriter:
             path = self.folder / f"{name}.npy"
             write_array(path, values)
             files[path.name] = FileEntry(sha256(path), values.shape, values.dtype.name)
-        best = np.sort(self.returns)[-10:]
-        return TaskEntry(
-            **self.facts,  # type: ignore[arg-type]
-            episodes=len(self.returns),
-            transitions=self.offsets[-1],
-            files=files,
-            returns=Returns(mean=float(np.mean(self.returns)), best10_mean=float(best.mean())),
-        )
+        facts = self.facts | {"episodes": len(self.returns), "transitions": self.offsets[-1]}
+        return TaskEntry(**facts, files=files, returns=Returns.of(np.array(self.returns)))  # type: ignore[arg-type]
 
     def discard(self) -> None:
         for file in self.files.values():
             file.discard()
         for name in ("offsets", "quality"):
             (self.folder / f"{name}.npy").unlink(missing_ok=True)
-
-
-class Episode(NamedTuple):
-    """One episode of T steps, as `StoreWriter.add_episode` takes it."""
-
-    observations: np.ndarray
-    """float32 [T + 1, o]"""
-    actions: np.ndarray
-    """float32 [T, a], in [-1, 1]"""
-    rewards: np.ndarray
-    """float32 [T]"""
-    terminations: np.ndarray
-    """bool [T], true at most at the end"""
 
 
 class StoreWriter:
@@ -144,7 +110,7 @@ class StoreWriter:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        if (self.path / MANIFEST).exists():
+        if (self.path / manifest.MANIFEST).exists():
             raise PWMError(f"{self.path}: already holds an episode store; choose another path or remove it first")
         self._tasks: dict[str, _TaskWriter] = {}
         self._qualities: dict[str, int] = {}
@@ -166,19 +132,18 @@ class StoreWriter:
         Raises:
             PWMError: the id is invalid or already declared, or a size is below one.
         """
-        check_id(id, self.path)
+        manifest.check_id(id, self.path)
         if id in self._tasks:
             raise PWMError(f"task {id}: declared twice; declare each task once")
         facts = {"observation_dim": observation_dim, "action_dim": action_dim}
         facts |= {"episode_length": episode_length, "action_repeat": action_repeat}
         for name, size in facts.items():
-            if size < 1:
-                raise PWMError(f"task {id}: {name} is {size}, must be at least 1")
+            require(size >= 1, f"task {id}: {name}", size, "at least 1")
         about = {"id": id, "source": source, "origins": tuple(origins)}
         try:
             writer = _TaskWriter(self.path / id, about | facts, observation_dim, action_dim)
         except OSError as error:
-            raise _disk(self.path, error) from error
+            raise cannot_write(self.path, error) from error
         self._tasks[id] = writer
 
     def add_episode(
@@ -222,14 +187,14 @@ class StoreWriter:
             writer.append(episode, code)
         except OSError as error:
             self.abort()
-            raise _disk(self.path, error) from error
+            raise cannot_write(self.path, error) from error
 
     def _code(self, quality: str | None) -> int:
         """The code of a tag."""
         if quality is None:
             return UNTAGGED
         if quality not in self._qualities:
-            check_tag(quality, self.path)
+            manifest.check_tag(quality, self.path)
             if len(self._qualities) == UNTAGGED:
                 raise PWMError(f"{self.path}: more than {UNTAGGED} qualities; use fewer tags")
             self._qualities[quality] = len(self._qualities)
@@ -253,10 +218,8 @@ class StoreWriter:
             entries = tuple(self._finish(qualities, show))
         except OSError as error:
             self.abort()
-            raise _disk(self.path, error) from error
-        plain = not qualities and not any(entry.origins for entry in entries)
-        manifest = Manifest(FORMAT, VERSIONS[0 if plain else 1], entries, qualities)
-        write_json(self.path / MANIFEST, manifest.as_dict())
+            raise cannot_write(self.path, error) from error
+        manifest.write_manifest(self.path, entries, qualities)
 
     def _finish(self, qualities: Sequence[str], show: bool) -> Iterator[TaskEntry]:
         codes = np.full(UNTAGGED + 1, UNTAGGED, np.uint8)
@@ -277,9 +240,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         elif not self._closed:
@@ -318,7 +279,3 @@ def check_space(path: PathLike, size: int) -> None:
     if free < size:
         needs = f"needs {size / 1e9:.3g} GB, but {free / 1e9:.3g} GB are free"
         raise PWMError(f"{path}: {needs}; make room, take fewer tasks, or choose another disk")
-
-
-def _disk(path: Path, error: OSError) -> PWMError:
-    return PWMError(f"{path}: cannot write ({error.strerror or error}); check the path, its permissions and free space")

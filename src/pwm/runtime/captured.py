@@ -54,8 +54,13 @@ class CapturedStep:
         self._calls += 1
         if self._stream is None:
             return self.step(kind, *self._inputs)
-        if self._calls <= _WARM_UP:
-            return self._aside(kind)
+        if self._calls <= _WARM_UP:  # on a side stream, which recording requires
+            main = torch.cuda.current_stream(self.device)
+            self._stream.wait_stream(main)
+            with torch.cuda.stream(self._stream):
+                outputs = self.step(kind, *self._inputs)
+            main.wait_stream(self._stream)
+            return outputs
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
@@ -67,13 +72,3 @@ class CapturedStep:
         """Drop the recording and free its memory; the next calls warm up and record again."""
         self._kind, self._calls = None, 0
         self._graph, self._outputs = None, {}
-
-    def _aside(self, kind: Hashable) -> Outputs:
-        """One call on a side stream, which warm-up before recording requires."""
-        assert self._stream is not None
-        main = torch.cuda.current_stream(self.device)
-        self._stream.wait_stream(main)
-        with torch.cuda.stream(self._stream):
-            outputs = self.step(kind, *self._inputs)
-        main.wait_stream(self._stream)
-        return outputs

@@ -6,6 +6,7 @@ import ctypes
 
 import torch
 
+from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
 
 
@@ -40,8 +41,7 @@ def set_threads(count: int | None) -> int:
         PWMError: the count is below one.
     """
     if count is not None:
-        if count < 1:
-            raise PWMError(f"threads is {count}, must be at least 1")
+        require(count >= 1, "threads", count, "at least 1")
         torch.set_num_threads(count)
     return torch.get_num_threads()
 

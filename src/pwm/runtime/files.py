@@ -43,11 +43,17 @@ def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
         with contextlib.suppress(OSError):  # it may never have been created; report the first error
             temporary.unlink()
         if isinstance(error, OSError):
-            reason = error.strerror or error
-            raise PWMError(
-                f"{path}: cannot write ({reason}); check the path, its permissions and free space"
-            ) from error
+            raise cannot_write(path, error) from error
         raise
+
+
+def cannot_write(path: PathLike, error: OSError) -> PWMError:
+    """The error to raise for a file that cannot be written."""
+    return PWMError(f"{path}: cannot write ({error.strerror or error}); check the path, its permissions and free space")
+
+
+def _cannot_read(path: PathLike, error: OSError) -> PWMError:
+    return PWMError(f"{path}: cannot read ({error.strerror or error}); check the path and its permissions")
 
 
 def read_bytes(path: PathLike) -> bytes:
@@ -57,9 +63,7 @@ def read_bytes(path: PathLike) -> bytes:
     except FileNotFoundError as error:
         raise PWMError(f"{path}: no such file; check the path") from error
     except OSError as error:
-        raise PWMError(
-            f"{path}: cannot read ({error.strerror or error}); check the path and its permissions"
-        ) from error
+        raise _cannot_read(path, error) from error
 
 
 def _plain(value: Any) -> Any:
@@ -160,6 +164,4 @@ def sha256(path: PathLike) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise PWMError(
-            f"{path}: cannot read ({error.strerror or error}); check the path and its permissions"
-        ) from error
+        raise _cannot_read(path, error) from error

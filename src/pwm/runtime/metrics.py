@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,13 @@ class MetricsLog:
             mine = members is None or (line.get("task"), line.get("seed")) in members
             return line.get("phase") == phase and mine and line.get("step", 0) > step
 
-        if not any(unwanted(line) for line in read_metrics(self.folder)):
+        lines = read_metrics(self.folder)
+        kept = [line for line in lines if not unwanted(line)]
+        if len(kept) == len(lines):
             return
-        self._drop(unwanted)
+        self._file.close()
+        write_atomic(self._path, lambda file: file.writelines(to_json(line).encode() + b"\n" for line in kept))
+        self._open()
         if phase in self._writers:
             self._writers.pop(phase).close()
         self._purge_step[phase] = step + 1
@@ -86,18 +90,7 @@ class MetricsLog:
             self._file = open(self._path, "ab")
         except OSError as error:
             raise PWMError(f"{self._path}: cannot write ({error.strerror or error}); check the path") from error
-        end = self._file.tell()
-        if end:
-            content = self._path.read_bytes()
-            whole = content.rfind(b"\n") + 1
-            if whole < end:
-                os.truncate(self._path, whole)
-
-    def _drop(self, unwanted: Callable[[dict], bool]) -> None:
-        self._file.close()
-        kept = [line for line in read_metrics(self.folder) if not unwanted(line)]
-        write_atomic(self._path, lambda file: file.writelines(to_json(line).encode() + b"\n" for line in kept))
-        self._open()
+        os.truncate(self._path, read_bytes(self._path).rfind(b"\n") + 1)
 
     def _tensorboard_writer(self, phase: str) -> Any:
         if not self._tensorboard:
