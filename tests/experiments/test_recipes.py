@@ -1,14 +1,19 @@
 """The experiments around the quickstart, at toy size: what they run, what they measure, and that they resume."""
 
 import pytest
-from tests.cli.conftest import contents
 
 from pwm.experiments import precision, quickstart, recipe
 from pwm.experiments.registry import reproduce
 from pwm.runtime.files import read_json
 from pwm.runtime.run_folder import read_run_file
+from tests.commands import contents
 
-pytestmark = pytest.mark.usefixtures("sample", "toys")
+
+@pytest.fixture(autouse=True)
+def sample(toys, store, monkeypatch):
+    """The toy tasks' store stands for the bundled sample."""
+    for module in ("pwm.pipeline.quickstart", "pwm.experiments.recipe"):
+        monkeypatch.setattr(f"{module}.sample_store_path", lambda: store)
 
 
 def twice(name, tmp_path, capsys):
