@@ -6,7 +6,7 @@
     results = pwm.evaluate("runs/mine")
     action = policies[0].act(observation)
 
-Everything is imported at its first use, so that `import pwm` costs nothing.
+Everything is imported at first use, so that `import pwm` is fast.
 """
 
 from __future__ import annotations

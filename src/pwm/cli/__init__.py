@@ -1,1 +1,1 @@
-"""The command line: one file per command, and the steps that commands and library share."""
+"""The command line: one file per command, which parses flags and prints results."""

@@ -1,4 +1,4 @@
-"""`pwm data`: make, look at, check and change episode stores."""
+"""`pwm data`: create, inspect, validate and edit episode stores."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ examples:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Find the command, of one word or two, and run it."""
+    """Find the command, one word or two, and run it."""
     words = list(arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         return _help("")

@@ -1,4 +1,4 @@
-"""`pwm data collect`: episodes from simulators into an episode store."""
+"""`pwm data collect`: plays episodes in simulators and writes them to an episode store."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 class Collect:
     """Play episodes in simulators and write them to a new episode store.
 
-    --noise and --quality may name several levels; each is played for --episodes episodes of every task. A good, a
-    middling and a poor part of each task's data: --noise 0 0.3 1 --quality expert medium poor. The manifest records
-    policy, noise, seeds and versions."""
+    --noise and --quality can list several levels, each of which is played for --episodes episodes of every task: for
+    example --noise 0 0.3 1 --quality expert medium poor for data of three qualities. The manifest records policy,
+    noise, seeds and versions."""
 
     out: Path
     """Folder of the new episode store."""
     policy: str = "random"
-    """random; scripted (Meta-World's own, tasks mw-...); a policy file; or a run folder, for all its policies."""
+    """random; scripted (Meta-World's policies, tasks mw-...); a policy file; or a run folder, for all its policies."""
     tasks: tuple[str, ...] = ()
-    """Tasks to play; of a policy file or run, none means its own."""
+    """Tasks to play; none means those of the policy file or run."""
     task_set: str | None = None
-    """Instead of --tasks: a set of them, such as mt30 or metaworld-50."""
+    """Instead of --tasks: a task set such as mt30 or metaworld-50."""
     episodes: int = 10
-    """Episodes per task, policy and level of noise."""
+    """Episodes per task, policy and noise level."""
     noise: tuple[float, ...] = (0.0,)
-    """Standard deviation of the normal noise added to actions, which are clipped to [-1, 1] after it."""
+    """Standard deviation of the normal noise added to actions, before clipping to [-1, 1]."""
     quality: tuple[str, ...] = ()
-    """Tag of the episodes of each level of noise; one tag serves all, none leaves them untagged."""
+    """Quality tag for each noise level, or one for all; none leaves episodes untagged."""
     seed: int = 0
-    """Seed that the episodes' own seeds are made from."""
+    """Seed from which the episodes' seeds are derived."""
     device: str = "cpu"
-    """Where a policy file runs: auto, cpu, cuda or cuda:N."""
+    """Device for policy files: auto, cpu, cuda or cuda:N."""
     workers: int | None = None
-    """Processes that step the environments, this one among them; 0 and 1 start no other. None takes all cores where
-    that pays. The episodes do not depend on it."""
+    """Processes that step the environments, including this one; 0 and 1 start no other. None uses all cores if there is
+    enough to do. The episodes do not depend on it."""
     threads: int | None = None
-    """CPU threads; none leaves PyTorch's choice."""
+    """CPU threads; none means PyTorch's default."""
 
 
 def collect(arguments: Sequence[str]) -> int:
@@ -68,7 +68,7 @@ def collect(arguments: Sequence[str]) -> int:
 
 
 def _specs(args: Collect) -> list[TaskSpec]:
-    """The tasks to play; none for policy files that bring their own."""
+    """The tasks to play; empty for those of policy files."""
     from pwm.tasks.registry import get_task, task_set
 
     if not args.tasks and not args.task_set and args.policy not in ("random", "scripted"):

@@ -14,26 +14,26 @@ from pwm.runtime.errors import PWMError
 
 @dataclass(frozen=True)
 class TDMPC2:
-    """TD-MPC2's multi-task data into an episode store.
+    """Convert TD-MPC2's multi-task data to an episode store.
 
-    Chunks are read in blocks, so memory does not grow with them. They are pickles, and nothing in them is executed:
-    a file that asks for more than tensors is refused. Of --tasks alone only those tasks' episodes are read. A killed
-    import leaves no store; the same command starts over."""
+    Chunks are read in blocks, so memory use does not grow with their size. They are pickles, but nothing in them is
+    executed: a file that holds more than tensors is refused. With --tasks only the episodes of these tasks are read. A
+    killed import leaves no store; the same command starts over."""
 
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Chunk files, or folders of chunk_*.pt."""
     out: Path
     """Folder of the new episode store."""
     task_set: str | None = None
-    """What the numbers in the chunks count in: mt30, mt80 or a set of your own; none tells it from the sizes."""
+    """Task set that the task numbers in the chunks refer to: mt30, mt80 or your own; none infers it from the sizes."""
     tasks: tuple[str, ...] = ()
-    """Tasks to take; none means all that occur."""
+    """Tasks to import; none means all."""
     quality: str | None = None
-    """Tag for all episodes, such as random, medium or expert."""
+    """Quality tag for all episodes, such as random, medium or expert."""
     skip_damaged: bool = False
-    """Leave out episodes with NaN or with actions outside [-1, 1]; they are an error otherwise."""
+    """Skip episodes with NaN or with actions outside [-1, 1]; otherwise they are an error."""
     any_padding: bool = False
-    """Accept observations that are not zero beyond the task's own size, and cut them off."""
+    """Accept observations with non-zero padding, and cut it off."""
 
 
 def tdmpc2(arguments: Sequence[str]) -> int:
@@ -52,24 +52,24 @@ def tdmpc2(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class NPZ:
-    """Recordings into an episode store, one .npz file per task.
+    """Convert recordings to an episode store, one .npz file per task.
 
     A file holds obs [E, T+1, o], action [E, T+1, a] and reward [E, T+1], where row t has the action and reward that
     led TO observation t (row 0 of both is dropped); or observations [E, T+1, o], actions [E, T, a], rewards [E, T]; or
-    the same flat, with lengths [E]. Optional: terminations, and quality [E]."""
+    the same concatenated, with lengths [E]. Optional: terminations, and quality [E]."""
 
     files: tyro.conf.Positional[tuple[Path, ...]]
     """The files."""
     out: Path
     """Folder of the new episode store."""
     tasks: tuple[str, ...] = ()
-    """Task of each file; none takes the files' names."""
+    """Task of each file; none means the files' names."""
     action_repeat: int = 2
     """Simulator steps per recorded step."""
     source: str | None = None
-    """Where the data come from, in words."""
+    """Description of where the data come from."""
     quality: str | None = None
-    """Tag for all episodes, such as random, medium or expert."""
+    """Quality tag for all episodes, such as random, medium or expert."""
 
 
 def npz(arguments: Sequence[str]) -> int:
@@ -87,25 +87,25 @@ def npz(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Minari:
-    """Minari datasets into an episode store, one dataset per task.
+    """Convert Minari datasets to an episode store, one dataset per task.
 
     Actions are rescaled from their bounds to [-1, 1]; observations in a Dict or Tuple space are flattened in the order
-    of the space. Needs pip install 'pwm[minari]'. Nothing is downloaded unless --download says so."""
+    of the space. Needs pip install 'pwm[minari]'. Nothing is downloaded without --download."""
 
     datasets: tyro.conf.Positional[tuple[str, ...]]
     """Folders of datasets, or names of local ones, such as mujoco/ant/expert-v0."""
     out: Path
     """Folder of the new episode store."""
     tasks: tuple[str, ...] = ()
-    """Task of each dataset; none takes what an export noted, or the datasets' names."""
+    """Task of each dataset; none means what pwm data export recorded, or else the datasets' names."""
     download: bool = False
-    """Fetch datasets that are not here by their names."""
+    """Download datasets that are not found locally."""
     action_repeat: int | None = None
-    """Simulator steps per recorded step; none takes what an export noted, or 1."""
+    """Simulator steps per recorded step; none means what pwm data export recorded, or else 1."""
     quality: str | None = None
-    """Tag for all episodes that carry none."""
+    """Quality tag for episodes that have none."""
     skip_damaged: bool = False
-    """Leave out episodes with NaN or with actions outside their space; they are an error otherwise."""
+    """Skip episodes with NaN or with actions outside their space; otherwise they are an error."""
 
 
 def minari(arguments: Sequence[str]) -> int:
@@ -127,15 +127,15 @@ def minari(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class ExportMinari:
-    """An episode store as Minari datasets OUT/<namespace>/<task>-v0, one per task.
+    """Write an episode store as Minari datasets OUT/<namespace>/<task>-v0, one per task.
 
     Needs pip install 'pwm[minari]'. With MINARI_DATASETS_PATH set to OUT, Minari loads them by name. The same command
-    goes on where it was stopped."""
+    again resumes."""
 
     store: tyro.conf.Positional[Path]
     """Folder of the episode store."""
     out: Path
-    """Folder that Minari's datasets go to."""
+    """Folder for the Minari datasets."""
     tasks: tuple[str, ...] = ()
     """Tasks to export; none means all."""
     namespace: str = "pwm"

@@ -1,4 +1,4 @@
-"""`pwm data inspect`, `validate`, `merge` and `subset`: look at episode stores, check them, make others of them."""
+"""`pwm data inspect`, `validate`, `merge` and `subset`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what is in an episode store: a row per task.
+    """Show what is in an episode store, in one row per task.
 
-    The bars are the histogram of returns, ten equal ranges from the lowest to the highest."""
+    The bars are a histogram of returns, with ten equal bins from the lowest to the highest."""
 
     store: tyro.conf.Positional[Path]
     """Folder of the episode store."""
@@ -44,7 +44,7 @@ def inspect(arguments: Sequence[str]) -> int:
             summaries.append(summary)
             bar.advance()
     console = Console()
-    console.width = max(console.width, 130)  # a pipe counts as 80 columns, which would cut the table
+    console.width = max(console.width, 130)  # the default of 80 columns for a pipe would cut the table
     console.print(_table(summaries))
     origins = [(entry.id, origin) for entry in store.manifest.tasks for origin in entry.origins]
     for task, origin in origins:
@@ -84,9 +84,9 @@ def _table(summaries: Sequence[TaskSummary]):
 
 @dataclass(frozen=True)
 class Validate:
-    """Read all of an episode store and check it: files, shapes, checksums, NaN, ranges, task names and sizes.
+    """Read and check all of an episode store: files, shapes, checksums, NaN, ranges, task names and sizes.
 
-    Prints a line per problem; exit code 2 where there is one."""
+    Prints a line per problem, and exits with code 2 if there are any."""
 
     store: tyro.conf.Positional[Path]
     """Folder of the episode store."""
@@ -123,7 +123,7 @@ def validate(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Merge:
-    """Join episode stores into a new one. Episodes of a task follow each other in the order given."""
+    """Merge episode stores into a new one, in the given order."""
 
     stores: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of the episode stores, two or more."""
@@ -146,10 +146,10 @@ def merge(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some episodes of a store as a new one: some tasks, of these some tags, of these some returns, of these a number.
+    """Write a subset of a store as a new one: filter by task, then by tag, then by return, then draw at random.
 
-    The best tenth of two tasks: pwm data subset data/all --tasks walker-walk cup-catch --return-quantiles 0.9 1
-    --out data/best"""
+    For example, the best tenth of two tasks: pwm data subset data/all --tasks walker-walk cup-catch
+    --return-quantiles 0.9 1 --out data/best"""
 
     store: tyro.conf.Positional[Path]
     """Folder of the episode store."""
@@ -160,9 +160,9 @@ class Subset:
     quality: tuple[str, ...] = ()
     """Tags to keep; none means all episodes."""
     return_quantiles: tuple[float, float] = (0.0, 1.0)
-    """Share of each task's episodes to keep, ordered by return: 0.9 1 keeps the best tenth."""
+    """Range of each task's episodes to keep, ordered by return: 0.9 1 keeps the best tenth."""
     episodes: int | None = None
-    """Episodes to keep of each task, drawn at random; none keeps all."""
+    """Number of episodes to keep of each task, drawn at random; none keeps all."""
     seed: int = 0
     """Seed of that draw."""
 

@@ -1,4 +1,4 @@
-"""`pwm doctor`: what works on this machine, and how fast."""
+"""`pwm doctor`: checks what works on this machine, and how fast."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pwm.pipeline.bench import Bench, bench
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what works on this machine and how fast, in a few seconds. Exit code 1 where something needed does not."""
+    """Check in a few seconds what works on this machine, and how fast. Exits with code 1 if something needed fails."""
 
     task: str = "cup-catch"
-    """Task whose simulator is tried."""
+    """Task whose simulator is checked."""
     threads: int | None = None
-    """CPU threads; none leaves PyTorch's choice."""
+    """CPU threads; none means PyTorch's default."""
     bench: bool = False
-    """Instead of the above, say what this machine will take for training of the size below; half a minute or so."""
+    """Instead, estimate time and memory of training with the sizes below; takes about half a minute."""
     measured: Bench = Bench()
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, check in checks.items():
         try:
             print(f"{name:<12} {check()}")
-        except Exception as error:  # whatever is broken here is what the doctor was called for
+        except Exception as error:  # finding out what is broken is the purpose
             healthy = False
             print(f"{name:<12} does not work: {' '.join(str(error).split()) or type(error).__name__}")
     print(f"{'kernels':<12} {compiled()}")
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def devices() -> str:
-    """Where tensors can live."""
+    """The available devices."""
     import torch
 
     if not torch.cuda.is_available():
@@ -71,7 +71,7 @@ def devices() -> str:
 
 
 def products() -> str:
-    """Rate of float32 matrix products, the bulk of all training."""
+    """Rate of float32 matrix products, which dominate training."""
     import torch
 
     from pwm.runtime.device import resolve_device
@@ -87,7 +87,7 @@ def products() -> str:
 
 
 def compiled() -> str:
-    """Whether the compiled kernels are there; all works without them, at about half the speed."""
+    """Whether there are compiled kernels; everything works without them, at about half the speed."""
     from pwm.nn.native import why_not
 
     reason = why_not()
@@ -95,7 +95,7 @@ def compiled() -> str:
 
 
 def data() -> str:
-    """Whether the bundled dataset is whole."""
+    """Whether the bundled dataset is intact."""
     from pwm.data.sample import sample_store_path
     from pwm.data.store import open_store
 
@@ -125,7 +125,7 @@ def simulator(task: str) -> str:
 
 
 def rendering() -> str:
-    """How pictures are made, or why not; only films need them."""
+    """How rendering works, or why it does not; only films need it."""
     from pwm.tasks.rendering import probe_rendering
 
     found = probe_rendering()

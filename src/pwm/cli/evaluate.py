@@ -1,4 +1,4 @@
-"""`pwm evaluate`: a run's policies in the simulator."""
+"""`pwm evaluate`: evaluates a run's policies in the simulator."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from pwm.cli.parse import command_line, parse
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure all policies of a run in the simulator, beside random actions and the data.
+    """Evaluate all policies of a run in the simulator, next to random actions and the data.
 
-    Policies that were measured before, with the same episodes and seed, are skipped."""
+    Policies that were evaluated before with the same number of episodes and seed are skipped."""
 
     run: tyro.conf.Positional[Path]
     """Run folder."""
     episodes: int = 10
     """Episodes per policy."""
     seed: int = 0
-    """Seed that the episodes' own seeds are made from."""
+    """Seed from which the episodes' seeds are derived."""
     film_seconds: float = 6.0
-    """Length of the film of each task, in the simulator's time; 0 makes none."""
+    """Length of the film of each task, in simulator time; 0 makes none."""
     device: str = "cpu"
-    """Where the policies run: auto, cpu, cuda or cuda:N. The simulator needs the CPU in any case."""
+    """Device of the policies: auto, cpu, cuda or cuda:N. Simulators run on the CPU in any case."""
     workers: int | None = None
-    """Processes that step the environments, this one among them; 0 and 1 start no other. None takes all cores where
-    that pays. The results do not depend on it."""
+    """Processes that step the environments, including this one; 0 and 1 start no other. None uses all cores if there is
+    enough to do. The results do not depend on it."""
     return_range: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """TASK LOW HIGH...: the returns that count as 0 and as 1 where all tasks are put on one scale. dm_control's tasks
-    know theirs, Meta-World's are scored by success, and tasks without are left out of the aggregate."""
+    """TASK LOW HIGH...: the returns that are normalised to 0 and 1 when tasks are aggregated. dm_control's tasks have
+    such a range, Meta-World's are scored by success, and tasks with neither are left out of the aggregate."""
     simulator: Literal["task", "trained"] = "task"
-    """task: the simulator as it is registered. trained: with the settings that a policy of `pwm train` was trained with
+    """task: the settings of the registered task. trained: those that a policy of `pwm train` was trained with
     (--mass-matrix-every, --contact-stiffness); results.json names them."""
     threads: int | None = None
-    """CPU threads; none leaves PyTorch's choice."""
+    """CPU threads; none means PyTorch's default."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""`pwm export-model`: a run's world model as a checkpoint that TD-MPC2's code reads."""
+"""`pwm export-model`: exports a run's world model as a checkpoint that TD-MPC2's code reads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ from pwm.cli.parse import parse
 class ExportModel:
     """Write a run's world model in TD-MPC2's format.
 
-    Policy and critics are written where the run has them, which is after `pwm import-model`. A file without them is
-    for PWM's code, which reads the world model alone; TD-MPC2's agent wants them all."""
+    Policy and critics are included if the run has them from `pwm import-model`. TD-MPC2's agent needs them; PWM's code
+    only needs the world model."""
 
     run: tyro.conf.Positional[Path]
     """Run folder (or weights file) of the world model."""
     out: Path
-    """The file to write, a .pt file."""
+    """The .pt file to write."""
     layout: Literal["flat", "named"] = "flat"
-    """Names of the critics. TD-MPC2's own loaders take flat, which those since October 2024 rename; named has today's
-    names, for readers that go by them."""
+    """Names of the critics: flat, which all of TD-MPC2's loaders read, or named, as in TD-MPC2 since October 2024."""
 
 
 def main(arguments: Sequence[str]) -> int:

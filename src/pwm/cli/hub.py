@@ -30,32 +30,31 @@ pwm hub COMMAND --help   shows all options of a command with their defaults
 
 @dataclass(frozen=True)
 class Push:
-    """Upload a run (world model, policies, results, metrics) or an episode store, with a card that says what it is.
+    """Upload a run (world model, policies, results, metrics) or an episode store, with a card that describes it.
 
-    Left out: checkpoints to resume from, reports, TensorBoard files, and the places of your disk that run.json names.
-    A README.md of yours in the folder is used as the card."""
+    Left out are checkpoints to resume from, reports, TensorBoard files, and the absolute paths in run.json. If the
+    folder has a README.md, it is used as the card."""
 
     folder: tyro.conf.Positional[Path]
     """Run folder or episode store."""
     repo: tyro.conf.Positional[str]
-    """Name of the repository, USER/NAME. It is made where there is none."""
+    """Name of the repository, USER/NAME. It is created if it does not exist."""
     public: bool = False
-    """Make a new repository public; otherwise only you can see it. One that exists stays as it is."""
+    """Create a public repository instead of a private one. The visibility of an existing repository does not change."""
 
 
 @dataclass(frozen=True)
 class Pull:
-    """Download a run or an episode store into a new folder, and check it.
+    """Download a run or an episode store to a new folder, and check it.
 
-    Only files of known names are taken, none of them a pickle. A pull that was cut off goes on with the same
-    command."""
+    Only files with known names are downloaded, none of which is a pickle. The same command again resumes."""
 
     repo: tyro.conf.Positional[str]
     """Name of the repository, USER/NAME."""
     out: Path
     """The new folder."""
     revision: str | None = None
-    """Branch, tag or commit; none takes the newest."""
+    """Branch, tag or commit; none means the latest."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""`pwm import-model`: a published checkpoint of TD-MPC2 or PWM as a run's world model."""
+"""`pwm import-model`: imports a published checkpoint of TD-MPC2 or PWM as a run's world model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pwm.cli.parse import command_line, parse
 
 @dataclass(frozen=True)
 class ImportModel:
-    """Convert a checkpoint of TD-MPC2 or PWM into a run folder, for `pwm learn`.
+    """Convert a checkpoint of TD-MPC2 or PWM to a run folder, for `pwm learn`.
 
-    Layout, size and task set are found from the tensors. Nothing in the file is executed. Policy and critics, where
-    the file has them, are kept for `pwm export-model`."""
+    Layout, size and task set are inferred from the tensors. Nothing in the file is executed. Policy and critics, if
+    any, are kept for `pwm export-model`."""
 
     file: tyro.conf.Positional[Path]
     """The checkpoint, a .pt file."""
@@ -26,7 +26,7 @@ class ImportModel:
     task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])] = ()
     """Tasks of the model, in the order of its embedding. Needed for single-task files and unknown task sets."""
     threads: int | None = None
-    """CPU threads; none leaves PyTorch's choice."""
+    """CPU threads; none means PyTorch's default."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""`pwm learn`: policies from a frozen world model."""
+"""`pwm learn`: learns policies in a frozen world model."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Learn:
     world_model: Path
     """Run folder (or weights file) of the world model."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])] = ()
-    """Tasks to learn; none means all that the model knows."""
+    """Tasks to learn; none means all of the model's."""
     seeds: int = 1
     """Policies per task."""
     seed: int = 0
-    """Seed of the first policy of each task; the others count on from it."""
+    """Seed of the first policy of each task; the others have the following seeds."""
     fleet: int | None = None
-    """Policies learned at once; none means all. For memory: fewer at once take less, and longer in all."""
+    """Policies learned at once; none means all. Fewer take less memory and more time in total."""
     preset: str = "as_paper"
-    """as_paper, or as_published (what the authors' code does); the settings below replace single fields of it."""
+    """as_paper, or as_published (as the authors' code); the flags below override single fields of it."""
     data: Path | None = None
     """Folder of the episode store; none means the one that the world model was trained on."""
     out: Path | None = None
@@ -39,9 +39,9 @@ class Learn:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     threads: int | None = None
-    """CPU threads; none leaves PyTorch's choice."""
+    """CPU threads; none means PyTorch's default."""
     verify: bool = True
-    """Read all data once before learning, and check checksums and that all numbers are finite."""
+    """Read all data once before learning, to check checksums and that all numbers are finite."""
     learning: PolicyConfig = PolicyConfig()
 
 

@@ -13,7 +13,7 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.threads import wait_politely
 
 STARTED = time.perf_counter()
-"""When this program began, as near as Python can tell; a run's first stage counts from here."""
+"""When this program started, approximately; a run's first stage counts from here."""
 
 COMMANDS = {
     "quickstart": "from data to evaluated policies and a report, all steps in one",
@@ -48,7 +48,7 @@ PWM_TASKS=mine.py pwm COMMAND   knows the tasks that mine.py registers
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
-    0: done. 2: wrong input, told in one line on stderr. 130: interrupted. Any other exception is a bug and is raised.
+    0: done. 2: wrong input, with one line on stderr. 130: interrupted. Any other exception is a bug and is raised.
     """
     wait_politely()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("pwm: interrupted; the same command resumes where it stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader (head, less) has seen enough
+    except BrokenPipeError:  # the reader (head, less) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except SystemExit as stop:  # the parser has said what it had to say
+    except SystemExit as stop:  # the parser has printed its message
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
 
 

@@ -1,4 +1,4 @@
-"""Command lines to frozen dataclasses, and what several commands share."""
+"""Parses command lines to frozen dataclasses, and helpers for several commands."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 def parse(command: type[T], name: str, arguments: Sequence[str], **defaults: Any) -> T:
-    """Build `command` from its flags, one per field, those of nested dataclasses without a prefix.
+    """Build `command` from flags, one per field; those of nested dataclasses have no prefix.
 
-    `defaults` replace the fields' own. Prints help and exits with 0 on --help; prints what is wrong and exits with 2.
+    `defaults` override the fields' defaults. Exits with 0 after printing help for --help, and with 2 for wrong flags.
     """
     import dataclasses
 
@@ -26,7 +26,7 @@ def parse(command: type[T], name: str, arguments: Sequence[str], **defaults: Any
 
 
 def peek(arguments: Sequence[str], flag: str, default: str) -> str:
-    """The value of one flag before the rest is parsed, because other flags' defaults depend on it."""
+    """The value of one flag, read before the others, whose defaults depend on it."""
     value = default
     for i, argument in enumerate(arguments):
         if argument == flag and i + 1 < len(arguments):
@@ -37,7 +37,7 @@ def peek(arguments: Sequence[str], flag: str, default: str) -> str:
 
 
 def command_line(name: str, arguments: Sequence[str]) -> str:
-    """The command as one would type it, with the variable that names the user's own tasks where it is set."""
+    """The command as typed, with PWM_TASKS if it is set."""
     own = os.environ.get("PWM_TASKS")
     return (f"PWM_TASKS={shlex.quote(own)} " if own else "") + shlex.join(["pwm", name, *arguments])
 

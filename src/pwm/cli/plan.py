@@ -1,4 +1,4 @@
-"""`pwm plan`: a run's policies with planning on top, as a run of their own."""
+"""`pwm plan`: puts a planner on top of a run's policies."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pwm.cli.parse import command_line, parse
 class Plan:
     """Put a planner on top of a run's policies: the paper's "PWM + planning", with TD-MPC2's planner.
 
-    The new run holds one policy file per task and seed, which `pwm evaluate` and `pwm report` take like any other.
-    Each file holds the whole world model, and acting takes hundreds of times longer than without planning."""
+    The new run has one policy file per task and seed, for `pwm evaluate` and `pwm report` as usual. Each file holds the
+    whole world model, and acting takes hundreds of times longer than without planning."""
 
     run: tyro.conf.Positional[Path]
-    """Run folder whose fleets have learned; their checkpoints hold the critics."""
+    """Run folder with finished fleets, whose checkpoints hold the critics."""
     out: Path
-    """Run folder of the policies that plan."""
+    """Run folder for the policies with planning."""
     world_model: Path | None = None
     """Run folder (or weights file) of the world model; none means the run's own."""
     planning: PlanConfig = PlanConfig()

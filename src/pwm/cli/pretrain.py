@@ -1,4 +1,4 @@
-"""`pwm pretrain`: one world model from a dataset."""
+"""`pwm pretrain`: pre-trains a world model on a dataset."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Pretrain:
     """Tasks to train on; none means all of the store's."""
     size: str = "48"
     """Architecture by name: tiny, small, or 1, 5, 19, 48, 317 (the paper's is 48). The flags of the model below
-    replace single widths of it."""
+    override single widths of it."""
     seed: int = 0
     """Seed of initialisation, held-out episodes and batches."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     threads: int | None = None
-    """CPU threads; none leaves PyTorch's choice."""
+    """CPU threads; none means PyTorch's default."""
     verify: bool = True
-    """Read all data once before training, and check checksums and that all numbers are finite."""
+    """Read all data once before training, to check checksums and that all numbers are finite."""
     model: WorldModelConfig = WorldModelConfig()
     training: PretrainConfig = PretrainConfig()
 

@@ -1,4 +1,4 @@
-"""`pwm quickstart`: the whole story, from a dataset to a report, as one command that resumes wherever it stopped."""
+"""`pwm quickstart`: from a dataset to a report in one command, which resumes wherever it stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pwm.pipeline.recipe import recipe
 @dataclass(frozen=True)
 class Quickstart:
     """From data to evaluated policies and a report: pre-train one world model on all tasks, learn one policy per task
-    inside it, measure them in the simulator. The same command again resumes where it stopped."""
+    in it, and evaluate them in the simulator. The same command again resumes where it stopped."""
 
     out: Path = Path("runs/quickstart")
     """Run folder; the report goes to OUT/report.html."""
@@ -22,13 +22,13 @@ class Quickstart:
     data: Path | None = None
     """Folder of an episode store; none means the bundled sample."""
     preset: str = "quickstart"
-    """Recipe: quickstart, or tiny (all the motions in seconds; learns nothing)."""
+    """Recipe: quickstart, or tiny (all steps in seconds; learns nothing)."""
     films: bool = True
-    """Film one episode per task, where rendering works."""
+    """Film one episode per task, if rendering works."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     threads: int | None = None
-    """CPU threads; none leaves PyTorch's choice."""
+    """CPU threads; none means PyTorch's default."""
 
 
 def main(arguments: Sequence[str]) -> int:

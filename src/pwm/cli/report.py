@@ -1,4 +1,4 @@
-"""`pwm report`: a run folder as one HTML page."""
+"""`pwm report`: writes a run's report as one HTML page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pwm.cli.parse import parse
 
 @dataclass(frozen=True)
 class Report:
-    """Write RUN/report.html, one self-contained file, from whatever the run has reached."""
+    """Write RUN/report.html, one self-contained file, from what the run has so far."""
 
     run: tyro.conf.Positional[Path]
     """Run folder."""

@@ -1,4 +1,4 @@
-"""`pwm reproduce`: the experiments behind docs/results, run again."""
+"""`pwm reproduce`: runs the experiments behind docs/results again."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Reproduce:
     name: tyro.conf.Positional[str]
     """The experiment."""
     out: Path = Path("runs/reproduce")
-    """Folder of numbers and page."""
+    """Folder for numbers and page."""
     runs: Path | None = None
-    """Folder of the run folders and of partial results; none means OUT/runs."""
+    """Folder for run folders and partial results; none means OUT/runs."""
     tiny: bool = False
-    """Go through all the motions at toy size, in OUT/tiny; the numbers mean nothing."""
+    """Run everything at toy size, in OUT/tiny; the numbers mean nothing."""
     render: bool = False
     """Only render the page from OUT/NAME.json."""
 

@@ -1,4 +1,4 @@
-"""Results as people read them on a terminal."""
+"""Prints results on the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def show_results(results: dict[str, Any]) -> None:
-    """Print the content of results.json: task by task, how many policies clear the two bars, and all together."""
+    """Print the content of results.json: results per task, how many tasks pass two thresholds, and the aggregate."""
     import sys
 
     from rich.console import Console

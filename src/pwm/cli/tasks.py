@@ -1,4 +1,4 @@
-"""`pwm tasks`: which tasks there are."""
+"""`pwm tasks`: lists the tasks."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ _OWN = "in no set"
 
 @dataclass(frozen=True)
 class Tasks:
-    """List the tasks that the library knows, with the widths of observation and action, the episode's length in agent
-    steps, the action repeat, and what is reported. Tasks of your own are among them where PWM_TASKS names the Python
-    that registers them; docs/tasks.md tells how."""
+    """List the tasks with the widths of observation and action, the episode length in agent steps, the action repeat,
+    and the score. Includes your own tasks if PWM_TASKS names the Python that registers them (see docs/tasks.md)."""
 
     parts: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Parts of names, such as walker; a task is listed where one of them is in its name. Without any, all are."""
+    """Only tasks whose names contain one of these strings, such as walker; none lists all."""
     set: str | None = None
     """Only the tasks of this set."""
     json: bool = False
-    """As JSON, a list: all facts, with the sets that each task is in."""
+    """Print all facts as a JSON list, with the sets that each task is in."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _table(facts: list[dict[str, Any]], sets: dict[str, list[str]]) -> str:
-    """Every task once, under the smallest set that it is in."""
+    """Every task once, under the smallest set that contains it."""
     groups: dict[str, list[tuple[str, ...]]] = {}
     for task in facts:
         home = min(task["sets"], key=lambda name: len(sets[name]), default=_OWN)
@@ -67,7 +66,7 @@ def _table(facts: list[dict[str, Any]], sets: dict[str, list[str]]) -> str:
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    """Name and score to the left, numbers to the right."""
+    """Name and score left-aligned, numbers right-aligned."""
     name, *numbers, score = cells
     middle = "  ".join(number.rjust(width) for number, width in zip(numbers, widths[1:-1]))
     return f"  {name.ljust(widths[0])}  {middle}  {score}"

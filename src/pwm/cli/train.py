@@ -1,4 +1,4 @@
-"""`pwm train`: baselines that learn in the environment itself."""
+"""`pwm train`: trains baselines in the simulator."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Train:
     The settings below are those of --algo; `pwm train --algo ppo --help` shows PPO's."""
 
     algo: Literal["shac", "ppo", "sac"] = "shac"
-    """shac: through the gradients of a differentiable simulator, locomotion tasks only. ppo and sac: on any task, with
+    """shac: by gradients through a differentiable simulator, for locomotion tasks only. ppo and sac: on any task, with
     Stable-Baselines3."""
     task: str = "ant"
-    """Task to learn. SHAC's settings have a preset for some tasks."""
+    """Task to learn. SHAC has presets for some tasks."""
     out: Path | None = None
     """Run folder; none means runs/ALGO-TASK."""
     seed: int = 0
     """Seed of the first policy."""
     seeds: int = 1
-    """Policies to train, one after the other; their seeds count on from the first."""
+    """Policies to train, one after the other, with consecutive seeds."""
     time_budget: float | None = None
-    """Minutes of training per policy, resumptions included, after which it stops; with more, it goes on."""
+    """Minutes of training per policy, including resumptions, after which it stops; with a larger budget it resumes."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:N."""
     threads: int | None = 1
@@ -45,7 +45,7 @@ class TrainShac(Train):
     __doc__ = Train.__doc__
 
     save_replay: Path | None = None
-    """Folder of an episode store to write when training ends, of all episodes played (with one seed only)."""
+    """Folder of an episode store to write at the end of training, with all episodes played (for one seed only)."""
     learning: ShacConfig = ShacConfig()
 
 

@@ -1,1 +1,1 @@
-"""The experiments behind docs/results: what they run, what they measure, and the page that shows it."""
+"""The experiments behind docs/results: each runs, measures, and renders its page."""

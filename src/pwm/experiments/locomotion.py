@@ -1,4 +1,4 @@
-"""SHAC, PPO and SAC on Ant and Hopper: hours of training, judged by mean actions."""
+"""SHAC, PPO and SAC on Ant and Hopper: hours of training, evaluated with mean actions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAPER = {
 
 
 class Training(NamedTuple):
-    """One run folder: an algorithm, its task and seeds, and minutes per policy where those bound it."""
+    """One run folder: an algorithm, its task and seeds, and minutes per policy if they are limited."""
 
     algorithm: str
     task: str
@@ -58,7 +58,7 @@ TOY: dict[str, dict[str, Any]] = {
 
 
 def run(runs: Path, tiny: bool) -> dict[str, Any]:
-    """Train and judge one policy after the other, on one thread."""
+    """Train and evaluate one policy after the other, on one thread."""
     from pwm.acting.policy_file import policy_path
     from pwm.pipeline.train import train
 
@@ -80,7 +80,7 @@ def run(runs: Path, tiny: bool) -> dict[str, Any]:
 
 
 def _entry(run: Path, path: Path, episodes: int) -> dict[str, Any]:
-    """What one policy did in training, and its returns by its mean actions."""
+    """One policy's training curve and its returns with mean actions."""
     from pwm.acting.policy_file import load_policy
     from pwm.tasks.vector import EnvironmentConfig
 
@@ -109,7 +109,7 @@ def _entry(run: Path, path: Path, episodes: int) -> dict[str, Any]:
 
 
 def _judge(policy: Any, simulator: Any, episodes: int) -> dict[str, Any]:
-    """Returns of as many episodes, side by side, in a simulator of these settings."""
+    """Returns of as many parallel episodes, in a simulator with these settings."""
     from pwm.acting.vector_episodes import play_episodes
     from pwm.tasks.vector import make_environment
 

@@ -1,4 +1,4 @@
-"""How right and how large the gradients of the locomotion tasks are."""
+"""Accuracy and size of the gradients of the locomotion tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STIFFER = {"stiffness x 10": 10.0, "stiffness x 100": 100.0}
 
 
 class Size(NamedTuple):
-    """How much is measured, by the names that the record has for it."""
+    """How much is measured; field names as in the record."""
 
     rows: int = 8
     norm_rows: int = 64
@@ -47,7 +47,7 @@ def _measure(task: str, size: Size) -> dict[str, Any]:
 
 
 def _errors(task: str, rows: int) -> list[dict[str, Any]]:
-    """Gradients beside difference quotients, by preset and length."""
+    """Errors of gradients with respect to difference quotients, by preset and length."""
     from torch.nn.functional import cosine_similarity
 
     from pwm.tasks.locomotion.catalogue import PRESETS, find_task
@@ -67,7 +67,7 @@ def _errors(task: str, rows: int) -> list[dict[str, Any]]:
 
 
 def _norms(task: str, size: Size) -> list[dict[str, Any]]:
-    """Norms over a long horizon: as shipped, and where the simulator is made stiffer or coarser."""
+    """Gradient norms over a long horizon, with the default simulator and with stiffer or coarser ones."""
     from pwm.tasks.locomotion.catalogue import find_task
     from pwm.tasks.locomotion.gradient_check import gradient_norms
 

@@ -1,4 +1,4 @@
-"""What the pages of all experiments share: tables, intervals, and words on where numbers come from."""
+"""Shared parts of the experiments' pages: tables, intervals, and the origin of numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pwm.runtime.run_folder import read_run_file
 
 
 def made_by(name: str) -> dict[str, Any]:
-    """Command, machine, versions and date of a measurement made now by `pwm reproduce NAME`."""
+    """Command, machine, versions and today's date, for a measurement by `pwm reproduce NAME`."""
     today = datetime.date.today().isoformat()
     return {"command": f"pwm reproduce {name}", "machine": machine(), "date": today, "versions": versions()}
 
 
 def run_facts(run: PathLike) -> dict[str, Any]:
-    """When, by which command and seed, and on what a run folder was made."""
+    """Date, command, seed, versions and machine of a run folder."""
     record = read_run_file(run)
     return {name: record[name] for name in ("created", "command", "seed", "versions", "machine")}
 
@@ -35,7 +35,7 @@ def mean_interval(mean: float, interval: Sequence[float]) -> str:
 
 
 def origins(records: Iterable[dict[str, Any]]) -> str:
-    """A line for each way in which `records` (of `made_by` or `run_facts`) were made: command, machine, torch, day."""
+    """One line per distinct origin of `records` (of `made_by` or `run_facts`): command, machine, torch, date."""
     lines = []
     for record in records:
         day = record.get("date") or record["created"][:10]

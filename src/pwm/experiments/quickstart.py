@@ -26,7 +26,7 @@ def run(runs: Path, tiny: bool) -> dict[str, Any]:
 
 
 def quickstart_run(runs: Path, tiny: bool, seed: int = 0) -> Path:
-    """The run folder of a finished quickstart; other experiments start from it too."""
+    """The run folder of a finished quickstart, which other experiments also start from."""
     out, preset = runs / f"quickstart-seed{seed}", "tiny" if tiny else "quickstart"
     command = f"pwm quickstart --preset {preset} --seed {seed}"
     run_quickstart(out, recipe(preset), seed, command=command)

@@ -1,4 +1,4 @@
-"""What the parts of the quickstart's recipe are worth: variants of it, one seed."""
+"""Ablations of the quickstart's recipe, with one seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGINATION_ALONE = {"behaviour_updates": 0, "behaviour_weight": 0.0, "critic_wa
 
 
 def run(runs: Path, tiny: bool) -> dict[str, Any]:
-    """Train and measure every variant on the bundled sample, each in a run folder of its own."""
+    """Train and evaluate every variant on the bundled sample, each in its own run folder."""
     base = recipe("tiny" if tiny else "quickstart")
     updates = base.pretrain.updates if tiny else MODEL_UPDATES
     returns = {
@@ -37,7 +37,7 @@ def run(runs: Path, tiny: bool) -> dict[str, Any]:
 
 
 def _models(runs: Path, base: Recipe, updates: int) -> dict[str, dict[str, float]]:
-    """How well short-trained world models predict rewards, by variant and task."""
+    """How well briefly trained world models predict rewards, by variant and task."""
     short = replace(base.pretrain, updates=updates)
     variants = {
         "short horizons first, as shipped": short,

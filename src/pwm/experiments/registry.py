@@ -1,4 +1,4 @@
-"""The experiments by name: running one, and writing its numbers and its page."""
+"""The experiments by name: runs one, and writes its numbers and its page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pwm.runtime.files import PathLike, read_json, write_atomic, write_json
 
 
 class Entry(NamedTuple):
-    """Where an experiment is, and what it asks."""
+    """An experiment's module and question."""
 
     module: str
     """A module that is an `Experiment`."""
@@ -32,12 +32,12 @@ EXPERIMENTS = {
 
 
 class Experiment(Protocol):
-    """What the module of an experiment offers; `draw(record) -> bytes` too where its page shows a picture (PNG)."""
+    """The interface of an experiment's module. One with a picture also has `draw(record) -> bytes` (PNG)."""
 
     def run(self, runs: Path, tiny: bool) -> dict[str, Any]:
-        """Do what is not done yet, with everything to resume from below `runs`; the numbers, ready for JSON.
+        """Run what has not been run yet, in folders below `runs`; returns the numbers as JSON-serialisable values.
 
-        `tiny` goes through the motions at toy size, in seconds.
+        `tiny` runs everything at toy size, in seconds.
         """
         ...
 
@@ -57,16 +57,16 @@ def find_experiment(name: str) -> Experiment:
 
 
 def reproduce(name: str, out: PathLike, runs: PathLike, tiny: bool = False) -> Path:
-    """Run an experiment, write `out/NAME.json` and render it; the path of the page. The same call resumes."""
+    """Run an experiment, write `out/NAME.json` and render it; returns the path of the page. The same call resumes."""
     record = find_experiment(name).run(Path(runs), tiny)
     write_json(Path(out) / f"{name}.json", record)
     return render(name, out)
 
 
 def render(name: str, out: PathLike) -> Path:
-    """`out/NAME.json` to `out/NAME.md` and, where the experiment draws one, `out/NAME.png`; the path of the page.
+    """Render `out/NAME.json` to `out/NAME.md` and, if there is a picture, `out/NAME.png`; returns the page's path.
 
-    A "note" in the numbers, put there by hand, is shown below them.
+    A "note" that was added to the numbers by hand is shown below them.
 
     Raises:
         PWMError: the name is unknown, or the numbers are missing or damaged.

@@ -1,1 +1,1 @@
-"""Building blocks that know nothing of tasks or data: layers, activations, two-hot coding, batched networks."""
+"""Building blocks independent of tasks and data: perceptrons, activations, two-hot code, matrix products, Adam."""

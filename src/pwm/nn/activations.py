@@ -1,6 +1,6 @@
-"""Mish and SimNorm, written for speed on CPUs as well as GPUs; same values and gradients as the textbook forms.
+"""Mish and SimNorm, written for speed on CPUs and GPUs, with the values and gradients of the textbook forms.
 
-The networks of this room write their backward passes out, so these are plain functions on tensors without a graph.
+Networks have explicit backward passes, so these are plain functions without autograd.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ def mish(x: Tensor) -> Tensor:
 
 
 def mish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mish and its derivative, which is formed while its parts are in cache: all that a backward pass needs of x.
+    """Mish and its derivative, which is all that a backward pass needs of x.
 
-    With y = x t the derivative is t + x (1 - t^2) (1 - c) = t + (x - y t) (1 - c), t and c as below.
+    With y = x t, the derivative is t + x (1 - t^2) (1 - c) = t + (x - y t) (1 - c), t and c as below.
     """
     t, c = _tanh_softplus(x)
     y = x * t
@@ -36,11 +36,11 @@ def _tanh_softplus(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def simnorm(x: Tensor, group: int) -> Tensor:
-    """SimNorm (paper Eq. 4): softmax inside groups of `group` entries of the last axis.
+    """SimNorm (paper Eq. 4): softmax within groups of `group` entries of the last axis.
 
-    The members of a group lie `x.shape[-1] // group` apart rather than side by side: the same map up to a fixed
-    permutation of the units of the layer before it, and many times faster on CPUs, whose vector units then run along
-    memory. Weights that come from elsewhere have to be permuted accordingly.
+    The members of a group are `x.shape[-1] // group` apart and not adjacent. This is the same up to a permutation of
+    the units of the previous layer, and many times faster on CPUs, since it vectorises along contiguous memory. Weights
+    from other code must be permuted accordingly.
     """
     return torch.softmax(x.reshape(*x.shape[:-1], group, -1), dim=-2).reshape(x.shape)
 

@@ -1,4 +1,4 @@
-"""Gradient clipping and Adam (Kingma and Ba 2015) as one step, for fleets and for single networks."""
+"""Gradient clipping and Adam (Kingma and Ba 2015) as one step, for fleets and single networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 8192  # as in kernels.c
 
 @torch.no_grad()
 def clip_per_member(grads: Sequence[Tensor], members: int, max_norm: float) -> Tensor:
-    """Scale each member's gradient to `max_norm` where it is longer; other members do not matter.
+    """Clip each member's gradient to `max_norm`, independently of other members.
 
     Args:
         grads: gradients whose leading axis is [members * k] for some k; changed in place.
@@ -37,14 +37,13 @@ def clip_per_member(grads: Sequence[Tensor], members: int, max_norm: float) -> T
 
 @torch.no_grad()
 def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor | None], members: int, max_norm: float) -> Tensor:
-    """Clip each member's gradient (`clip_per_member`) and let the optimiser step; returns the norms before [members].
+    """Clip each member's gradient (`clip_per_member`) and step the optimiser; returns the norms before [members].
 
-    No parameter keeps a gradient.
+    Also clears the parameters' gradients.
 
     Args:
-        optimiser: its state stays the one that PyTorch's own step keeps.
-        grads: one for each of its parameters, in their order; in bfloat16 where a product delivered it so. A parameter
-            whose gradient is None stays as it is.
+        optimiser: keeps the same state as with PyTorch's own step.
+        grads: one for each of its parameters, in their order, in float32 or bfloat16. Parameters with None are skipped.
     """
     grouped = [(p, group) for group in optimiser.param_groups for p in group["params"]]
     wanted = [(p, group, grad) for (p, group), grad in zip(grouped, grads, strict=True) if grad is not None]
@@ -82,7 +81,7 @@ def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor | None], me
 
 
 def _served(optimiser: torch.optim.Adam, parameters: Sequence[Tensor], groups: Sequence[dict]) -> bool:
-    """Whether the kernel can take this step: plain Adam, of one setting but for step sizes, on float32 tensors."""
+    """Whether the kernel supports this step: plain Adam on float32 tensors, with equal settings except step sizes."""
     if not parameters:
         return False
     first = groups[0]
@@ -104,19 +103,19 @@ def _served(optimiser: torch.optim.Adam, parameters: Sequence[Tensor], groups: S
 
 
 def _plain(x: Tensor) -> bool:
-    """Whether x is float32 numbers in a row in the host's memory."""
+    """Whether x is a contiguous float32 tensor on the CPU."""
     return x.dtype == torch.float32 and x.is_cpu and x.is_contiguous()
 
 
 def _finish(optimiser: torch.optim.Adam, parameters: Sequence[Tensor]) -> None:
-    """Drop gradients, and tell who prepared something from the weights: neither form of the step does."""
+    """Clear gradients, and bump the parameters' versions, since neither form of the step does."""
     if any(p.grad is not None for group in optimiser.param_groups for p in group["params"]):
         optimiser.zero_grad()
     torch.autograd.graph.increment_version(parameters)
 
 
 def _state(optimiser: torch.optim.Adam, parameter: Tensor) -> dict[str, Tensor]:
-    """Adam's counter and moments of a parameter, made as its own first step makes them."""
+    """Adam's counter and moments of a parameter, initialised as in its first step."""
     state = optimiser.state[parameter]
     if not state:
         state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")

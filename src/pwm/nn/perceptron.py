@@ -1,7 +1,7 @@
-"""Perceptrons with forward and backward passes written out: one of a world model, and fleets of policies or critics.
+"""Perceptrons with explicit forward and backward passes, for world models and for fleets of actors or critics.
 
-Both classes hand their parameters to `SharedWeights`, which the functions below them run on. What stands between the
-matrix products is chosen per call: compiled kernels (`nn/native`) or PyTorch operations (`nn/plain.py`).
+Both classes prepare their parameters as `SharedWeights`, on which the functions below operate. What lies between the
+matrix products runs as compiled kernels (`nn/native`) or PyTorch operations (`nn/plain.py`), chosen per call.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pwm.runtime.errors import PWMError
 
 @dataclass(slots=True)
 class SharedWeights:
-    """A perceptron's parameters for calls between which they do not change, as in the steps of a rollout.
+    """A perceptron's parameters, prepared for several calls without changes, as for the steps of a rollout.
 
     Attributes:
-        factors: what the input of each layer is multiplied with, without graph.
-        handles: what a call names to autograd as its weights; their gradient stays None.
-        gathered: where the backward pass of a call puts its share of each weight's gradient.
-        biases: of the layers; that of a `ConditionedMLP`'s first layer is missing, since every call brings its own.
-        gains, shifts: of the LayerNorms before Mish; a fleet has none, since they are folded into the factors.
-        group: SimNorm's, where the output passes through it.
+        factors: weights by which each layer's input is multiplied, detached.
+        handles: stand for the weights in autograd; their gradient is None.
+        gathered: where the backward passes of the calls accumulate the weights' gradients.
+        biases: of the layers, without the first layer of a `ConditionedMLP`, for which every call passes its own.
+        gains, shifts: of the LayerNorms before Mish; empty for a fleet, whose factors include them.
+        group: SimNorm's group size, if the output passes through it.
     """
 
     factors: Sequence[Factor]
@@ -47,15 +47,15 @@ class SharedWeights:
 class ConditionedMLP(nn.Module):
     """Perceptron of (x, task embedding), each hidden layer Linear -> LayerNorm -> Mish.
 
-    The first layer reads the concatenation [x, e]. Its task half does not depend on time, so it is computed once per
-    task by `context` and added at every step of a rollout: less arithmetic than concatenating, same result.
+    The first layer reads the concatenation [x, e]. The part of e does not depend on time, so `context` computes it once
+    per task and every step of a rollout adds it: the same result as concatenating, with less arithmetic.
 
     Args:
         inputs: width of x.
         task_dim: width of the task embedding e.
         hidden: widths of the hidden layers.
         outputs: width of the output.
-        simnorm_group: when given, the output passes LayerNorm and SimNorm with groups of this size.
+        simnorm_group: if given, the output passes through LayerNorm and SimNorm with groups of this size.
 
     Raises:
         PWMError: `simnorm_group` does not divide `outputs`.
@@ -79,15 +79,15 @@ class ConditionedMLP(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width, EPS) for width in normed)
 
     def context(self, embedding: Tensor) -> Tensor:
-        """The first layer's share [..., hidden[0]] of task embeddings [..., task_dim], bias included."""
+        """The part [..., hidden[0]] of the first layer from task embeddings [..., task_dim], including its bias."""
         first = self.linears[0]
         return F.linear(embedding, first.weight[:, self.inputs :], first.bias)
 
     def share(self) -> SharedWeights:
-        """The parameters for calls between which they do not change.
+        """The parameters, prepared for several calls without changes.
 
-        The weights of a frozen network are prepared once and kept until they change; a change through `weight.data` is
-        not noticed. A last layer without LayerNorm always multiplies in float32, since nothing rescales its output.
+        The prepared weights of a frozen network are cached until they change (changes through `weight.data` are not
+        noticed). An output layer without LayerNorm always multiplies in float32, since nothing rescales its output.
         """
         own, norms = [linear.weight for linear in self.linears], list(self.norms)
         weights = [own[0][:, : self.inputs], *own[1:]]
@@ -96,8 +96,8 @@ class ConditionedMLP(nn.Module):
         else:
             state = (own[0].device, self.precision, *((w.data_ptr(), w.dtype, w._version) for w in own))
             if self._frozen is None or self._frozen[0] != state:
-                with torch.inference_mode(False), torch.no_grad():  # what is kept may be differentiated through later
-                    held = [weight.detach() for weight in own]  # so that no new weight takes the place of one
+                with torch.inference_mode(False), torch.no_grad():  # the cache may be used with autograd later
+                    held = [weight.detach() for weight in own]  # keeps their memory from being reused
                     self._frozen = state, held, self._factors(weights, lasting=True)
             factors = self._frozen[2]
         handles, _, gathered = _hand_out(factors, (), weights)
@@ -113,7 +113,7 @@ class ConditionedMLP(nn.Module):
         ]
 
     def __getstate__(self) -> dict:
-        """For copies and pickles: what is kept for a frozen network can be made again."""
+        """For copies and pickles: without the cache."""
         return self.__dict__ | {"_frozen": None}
 
     def forward(self, x: Tensor, context: Tensor, shared: SharedWeights | None = None) -> Tensor:
@@ -130,15 +130,14 @@ class ConditionedMLP(nn.Module):
 
 
 class FleetMLP(nn.Module):
-    """`members` perceptrons of one shape, each hidden layer Linear -> Mish -> LayerNorm, evaluated together.
+    """`members` perceptrons of the same shape, evaluated together; each hidden layer is Linear -> Mish -> LayerNorm.
 
-    Parameters are stacked on a leading axis [members]; a batched matrix product computes all of them at once. The last
-    layer always multiplies in float32: it is small, and nothing rescales its output, which bfloat16 would round to
-    steps of a quarter where values are near 60.
+    Parameters are stacked on a leading axis [members] and multiplied as a batch. The last layer always multiplies in
+    float32: it is small, and nothing rescales its output, which bfloat16 would round to steps of 1/4 near 60.
 
     Args:
-        members: how many networks.
-        inputs, hidden, outputs: layer widths, the same for all of them.
+        members: number of networks.
+        inputs, hidden, outputs: layer widths of each.
     """
 
     def __init__(self, members: int, inputs: int, hidden: Sequence[int], outputs: int) -> None:
@@ -153,13 +152,13 @@ class FleetMLP(nn.Module):
         self.shifts = nn.ParameterList(torch.zeros(members, 1, b) for _, b in pairs[:-1])
 
     def listed(self) -> tuple[Tensor, ...]:
-        """Weights, biases, gains and shifts; many times faster than going through `nn.ParameterList`."""
+        """Weights, biases, gains and shifts; many times faster than iterating over `nn.ParameterList`."""
         lists = (self.weights, self.biases, self.gains, self.shifts)
         return tuple(parameter for part in lists for parameter in part._parameters.values())
 
     def share(self) -> SharedWeights:
-        """The parameters for calls between which they do not change, with gain and shift of each LayerNorm folded into
-        the layer that follows it (`plain.fold`)."""
+        """The parameters, prepared for several calls without changes; gain and shift of each LayerNorm are folded into
+        the next layer (`plain.fold`)."""
         parameters = self.listed()
         (first, *weights), (bias, *biases), gains, shifts = _split(parameters)
         form, factors, folded = form_for((bias, *biases)), [], [bias.detach()]
@@ -178,7 +177,7 @@ class FleetMLP(nn.Module):
         """x [members, rows, inputs] -> [members, rows, outputs].
 
         Args:
-            x: or [groups, rows, inputs], a group being the input of members / groups networks that follow each other.
+            x: or [groups, rows, inputs]; each group is the input of members / groups consecutive networks.
             shared: what `share` returned, for several calls with the same parameters.
         """
         shared = shared or self.share()
@@ -186,17 +185,17 @@ class FleetMLP(nn.Module):
 
     @torch.no_grad()
     def squared_errors(self, x: Tensor, targets: Tensor, counts: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
-        """The mean squared error of each network with one output, and the gradient of their sum.
+        """The mean squared error of each network (with one output), and the gradient of their sum.
 
-        Does without autograd, for updates that are too small for what that costs.
+        Does not use autograd, whose overhead would dominate small updates.
 
         Args:
-            x: [groups, rows, inputs], a group being the input of members / groups networks that follow each other.
+            x: [groups, rows, inputs]; each group is the input of members / groups consecutive networks.
             targets: [groups, rows].
-            counts: [groups, rows], the weight of each row's squared error; None weighs all by one.
+            counts: [groups, rows], the weight of each row's squared error; None: all 1.
 
         Returns:
-            errors [members], gradients in the order of `listed`; the first weight's comes in the number format of its
+            errors [members], and gradients in the order of `listed`; the first weight's has the number format of its
             product.
         """
         parameters, x = self.listed(), lowered(x, self.precision)
@@ -224,7 +223,7 @@ class FleetMLP(nn.Module):
 
 @torch.no_grad()
 def init_truncated_normal(module: nn.Module, std: float, generator: torch.Generator) -> None:
-    """TD-MPC2's initialisation: weights from a normal of `std` cut at two standard deviations, biases zero."""
+    """TD-MPC2's initialisation: weights from a normal truncated at two standard deviations, biases zero."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
@@ -246,7 +245,7 @@ def _forward(
     inputs: list | None = None,
     kept: list | None = None,
 ) -> Tensor:
-    """The networks without a graph; `inputs` receives every layer's input, `kept` what its backward pass needs."""
+    """The networks without autograd; appends every layer's input to `inputs`, and what backward needs to `kept`."""
     factors, last = shared.factors, len(shared.factors) - 1
     x = x.to(factors[0].dtype)
     if factors[0].members and len(x) != factors[0].members:
@@ -280,8 +279,8 @@ def _backward(
 ) -> tuple[Tensor | None, list[Tensor | None], list[Tensor | None]]:
     """Gradients of the input, of the biases, and of gains and then shifts, from the gradient at the output.
 
-    Those of the weights of layers whose input is not None go to `shared.gathered`; those of biases are for the layers
-    that have a shape.
+    Gradients of the weights of layers whose input is not None go to `shared.gathered`; those of biases are computed for
+    layers that have a shape.
     """
     factors, dtype, last, normed = shared.factors, grad.dtype, len(shared.factors) - 1, len(kept)
     to_biases: list[Tensor | None] = [None] * len(factors)
@@ -306,7 +305,7 @@ def _backward(
 
 
 class _Perceptron(torch.autograd.Function):
-    """`_forward` with its gradient written out: one node of the graph, and no pass over memory that is not needed."""
+    """`_forward` and `_backward` as one node of the autograd graph."""
 
     @staticmethod
     def forward(ctx, shared: SharedWeights, x: Tensor, *parameters: Tensor) -> Tensor:
@@ -319,7 +318,7 @@ class _Perceptron(torch.autograd.Function):
         inputs = [x if yes else None for x, yes in zip(inputs, wanted[:layers], strict=True)]
         ctx.bias_shapes = [bias.shape if yes else None for bias, yes in zip(biases, wanted[layers : 2 * layers])]
         ctx.norms_wanted, ctx.sizes = wanted[2 * layers :], [len(part) for part in kept]
-        matrices = [factor.matrix for factor in shared.factors]  # they are not used, but must not change
+        matrices = [factor.matrix for factor in shared.factors]  # saved only to detect changes
         ctx.save_for_backward(*inputs, *(tensor for part in kept for tensor in part), *matrices)
         return out
 
@@ -339,7 +338,7 @@ class _Perceptron(torch.autograd.Function):
 def _hand_out(
     factors: Sequence[Factor], folded: Sequence[Tensor], parameters: Sequence[Tensor]
 ) -> tuple[Sequence[Tensor], Sequence[Tensor], list[Gathered]]:
-    """Handles of the weights, which come first among the parameters; folded biases; where weights' gradients gather."""
+    """(handles of the weights, which come first among the parameters; folded biases; the weights' `Gathered`)."""
     gathered = [Gathered(weight) for weight in parameters[: len(factors)]]
     if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
         outputs = _Share.apply(gathered, folded, *parameters)
@@ -348,7 +347,7 @@ def _hand_out(
 
 
 class _Share(torch.autograd.Function):
-    """Hands parameters out to many calls. Its backward pass comes after theirs and gives what they left in `gathered`.
+    """Shares parameters among many calls. Its backward pass runs after theirs and returns what they accumulated.
 
     With folded biases, the parameters are those of a fleet.
     """
@@ -370,7 +369,7 @@ class _Share(torch.autograd.Function):
 
 
 def _split(parameters: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
-    """A fleet's weights, biases, gains and shifts; there is one of the latter two less."""
+    """A fleet's weights, biases, gains and shifts; there is one fewer of the latter two."""
     layers = (len(parameters) + 2) // 4
     ends = layers, 2 * layers, 3 * layers - 1
     return parameters[: ends[0]], parameters[ends[0] : ends[1]], parameters[ends[1] : ends[2]], parameters[ends[2] :]
@@ -384,7 +383,7 @@ def _unfolded(
 ) -> list[Tensor | None]:
     """Gradients of a fleet's parameters from those of its folded weights and biases.
 
-    The first weight's comes in the number format of its product.
+    The first weight's has the number format of its product.
     """
     weights, _, gains, shifts = _split(parameters)
     to_weights, to_gains, to_shifts = [to_folded[0]], [], []

@@ -1,7 +1,7 @@
-"""What surrounds the matrix products of a perceptron, forward and backward, as PyTorch operations.
+"""What lies between the matrix products of a perceptron, forward and backward, as PyTorch operations.
 
-Works on every device and number format; `nn/native/layers.py` is the same for float32 networks on CPUs, compiled.
-`kept` is what a function's backward pass needs of its forward pass; without `keep` it is empty.
+Works on every device and in every number format; `nn/native/layers.py` has compiled kernels for float32 networks on
+CPUs. `kept` holds what the backward pass needs of the forward pass; it is empty without `keep`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pwm.nn.activations import mish, mish_and_slope, simnorm, simnorm_backward
 
-EPS = 1e-5  # PyTorch's own for LayerNorm
+EPS = 1e-5  # PyTorch's default for LayerNorm
 Kept = tuple[Tensor, ...]
 
 
@@ -30,7 +30,7 @@ def mish_norm(x: Tensor, bias: Tensor, dtype: torch.dtype, keep: bool) -> tuple[
 
 
 def mish_norm_backward(grad: Tensor, kept: Kept, dtype: torch.dtype, bias_wanted: bool) -> tuple[Tensor, Tensor | None]:
-    """From the gradient at the result of `mish_norm`: those at the product, in `dtype`, and at the bias, if wanted."""
+    """Gradients of the product, in `dtype`, and if wanted of the bias, from that of the result of `mish_norm`."""
     slope, y, mean, inverse = kept
     grad, _, _ = torch.ops.aten.native_layer_norm_backward(
         grad.to(y.dtype), y, y.shape[-1:], mean, inverse, None, None, [True, False, False]
@@ -62,11 +62,11 @@ def norm_act(
 def norm_act_backward(
     grad: Tensor, kept: Kept, group: int | None, dtype: torch.dtype, bias: torch.Size | None, norm_wanted: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """From the gradient at the result of `norm_act`: those at the product, in `dtype`, and at bias, gain and shift.
+    """Gradients of the product, in `dtype`, and of bias, gain and shift, from that of the result of `norm_act`.
 
     Args:
-        bias: the bias's shape, where its gradient is wanted.
-        norm_wanted: whether those of gain and shift are.
+        bias: the bias's shape, if its gradient is wanted.
+        norm_wanted: whether the gradients of gain and shift are wanted.
     """
     x, mean, inverse, gain, shift, slope = kept
     grad = grad.to(x.dtype)
@@ -80,10 +80,10 @@ def norm_act_backward(
 
 
 def fold(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """LayerNorm's gain and shift taken into the layer that follows it.
+    """Fold LayerNorm's gain and shift into the next layer.
 
-    `(n * gain + shift) W + b = n (gain * W) + (shift W + b)`: the right side touches weights where the left one
-    touches every row, forward and backward.
+    `(n * gain + shift) W + b = n (gain * W) + (shift W + b)`: the right side is a pass over the weights instead of over
+    all rows, forward and backward.
 
     Args:
         weight: [members, a, n].
@@ -94,14 +94,14 @@ def fold(weight: Tensor, bias: Tensor, gain: Tensor, shift: Tensor, dtype: torch
     Returns:
         the folded weight and bias.
     """
-    shifted = (shift.mT * weight).sum(dim=1, keepdim=True)  # a product of one row is slower
+    shifted = (shift.mT * weight).sum(dim=1, keepdim=True)  # faster than a product of one row
     return (gain.mT * weight).to(dtype), bias + shifted
 
 
 def fold_backward(
     grad: Tensor, grad_bias: Tensor, weight: Tensor, gain: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of weight, gain and shift from those of the folded weight and bias; the bias's own is `grad_bias`."""
+    """Gradients of weight, gain and shift from those of the folded weight and bias; the bias's is `grad_bias`."""
     grad = grad.to(weight.dtype)
     to_gain = (grad * weight).sum(dim=2, keepdim=True).mT
     to_shift = (grad_bias * weight).sum(dim=2, keepdim=True).mT

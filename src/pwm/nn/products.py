@@ -1,7 +1,7 @@
-"""Matrix products in float32 or, several times as fast where the hardware has it, with factors rounded to bfloat16.
+"""Matrix products in float32 or, several times faster on suitable hardware, with factors rounded to bfloat16.
 
-A `Factor` serves many products: it is rounded once. `Gathered` computes the weight gradients of many calls, as in the
-steps of a rollout, in few large products.
+A `Factor` is prepared once for many products. `Gathered` computes the weight gradients of many calls, as in the steps
+of a rollout, in a few large products.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pwm.nn.forms import served
 from pwm.nn.native import products as native
 
 _SMALL = 1 << 20
-"""Products with fewer multiply-adds do not repay the call of another library."""
+"""With fewer multiply-adds, the overhead of another library does not pay off."""
 _LONG = 1 << 15
-"""Entries from which stacks of matrices times one column are written out: libraries are slow at them."""
+"""From this many entries on, batched products with one column are sums, since libraries are slow at them."""
 _PACKED = 1 << 16
-"""Entries from which a matrix that lasts is kept in the order that the library multiplies it in."""
+"""From this many entries on, a lasting matrix is kept in the library's own layout."""
 _FEW, _TYPICAL = 4, 64
-"""Rows from which that order is faster, and for which it is chosen."""
+"""From this many rows on, that layout is faster; it is chosen for this number."""
 _ROWS = 1024
-"""Rows that a product of gathered weight gradients has at least, where there are as many: more is hardly faster."""
+"""Least rows of a product of gathered weight gradients, if there are as many; more are hardly faster."""
 
 
 def resolve_precision(precision: str, device: torch.device | str) -> str:
-    """ "float32" or "bfloat16"; "auto" takes bfloat16 where the device multiplies it in hardware.
+    """ "float32" or "bfloat16"; "auto" means bfloat16 if the device multiplies it in hardware.
 
-    Depends on the machine's instruction set alone and not on a measurement, so that results repeat.
+    Depends only on the instruction set and not on a measurement, so that results are reproducible.
     """
     if precision != "auto":
         return precision
@@ -48,16 +48,16 @@ def set_precision(module: torch.nn.Module, precision: str) -> None:
 
 @functools.cache
 def has_onednn() -> bool:
-    """Whether float32 products go to oneDNN: on CPUs with AVX-512, which MKL does not use on every one of them."""
+    """Whether float32 products use oneDNN: on CPUs with AVX-512, which MKL does not always use."""
     supported = getattr(torch.cpu, "_is_avx512_supported", lambda: False)
     there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return bool(there and supported())
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """a [m, k] b [k, n], or a batch of such, without gradients; bfloat16 factors give a bfloat16 product.
+    """a [m, k] b [k, n], or a batch, without gradients; bfloat16 factors give a bfloat16 product.
 
-    bfloat16 products are summed in float32 and rounded at the end.
+    bfloat16 products are accumulated in float32 and rounded at the end.
     """
     columns = b.shape[-1]
     if a.shape[-1] == 1:
@@ -73,12 +73,12 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _dense(x: Tensor) -> bool:
-    """Whether matrices lie in memory without gaps, in one order or the other: oneDNN is slow at others."""
+    """Whether matrices are contiguous in row- or column-major order; oneDNN is slow for others."""
     return x.is_contiguous() or x.mT.is_contiguous()
 
 
 def lowered(x: Tensor, precision: str) -> Tensor:
-    """x in the number format of products of this precision; rounding early pays where rows are used many times."""
+    """x in the number format of products with this precision, to round rows once that are used many times."""
     return x.to(torch.bfloat16) if precision == "bfloat16" else x
 
 
@@ -87,7 +87,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 class Gathered:
-    """The gradient of one weight from many calls: their inputs and gradients, multiplied when there are many rows.
+    """Accumulates the gradient of one weight over many calls: inputs and gradients are multiplied many rows at a time.
 
     Args:
         like: the weight [outputs, inputs], or one for each member [members, inputs, outputs].
@@ -101,7 +101,7 @@ class Gathered:
         self.total: Tensor | None = None
 
     def add(self, x: Tensor, grad: Tensor) -> None:
-        """Note the input [..., rows, inputs] of a product and the gradient [..., rows, outputs] at its result."""
+        """Add the input [..., rows, inputs] of a product and the gradient [..., rows, outputs] of its result."""
         self.pairs.append((_rows(grad), _rows(x)) if self.single else (x, grad))
         self.rows += self.pairs[-1][0].shape[-2]
         if self.rows >= _ROWS:
@@ -114,8 +114,8 @@ class Gathered:
         self.pairs, self.rows = [], 0
 
     def take(self) -> Tensor | None:
-        """The sum, after which all is forgotten, in the products' number format where one product was enough; None
-        where nothing came."""
+        """The sum, or None if nothing was added; then start over. In the products' number format if one product was
+        enough."""
         if self.pairs:
             self._multiply()
         total, self.total = self.total, None
@@ -123,36 +123,36 @@ class Gathered:
 
 
 class Factor:
-    """A matrix [k, n], or a batch of them, on the right of several products: rounded once, and kept in the order that
-    it is multiplied in where that pays, to the same results.
+    """A matrix [k, n], or a batch of them, on the right of several products: rounded once, and if it pays off kept in a
+    faster layout, with the same results.
 
     Args:
-        matrix: it or its transpose lies in memory without gaps. Not differentiated.
-        precision: "float32" or "bfloat16", the number format that it is multiplied in.
-        lasting: that it will serve so often that any preparation pays.
+        matrix: contiguous, or its transpose is. Not differentiated.
+        precision: "float32" or "bfloat16", the number format of its products.
+        lasting: used so often that any preparation pays off.
     """
 
     def __init__(self, matrix: Tensor, precision: str, lasting: bool = False) -> None:
         self.matrix = lowered(matrix.detach(), precision)
         self.lasting = lasting and has_onednn() and matrix.ndim == 2
-        self._ready: dict[tuple[str, bool], Tensor] = {}  # who multiplies it, and whether it is transposed
+        self._ready: dict[tuple[str, bool], Tensor] = {}  # (implementation, whether transposed) -> prepared matrix
 
     @property
     def members(self) -> int | None:
-        """How many matrices; None for a single one without that axis."""
+        """Number of matrices; None for a single one without that axis."""
         return len(self.matrix) if self.matrix.ndim == 3 else None
 
     @property
     def dtype(self) -> torch.dtype:
-        """What its left factors have to be in."""
+        """The number format of left factors."""
         return self.matrix.dtype
 
     def times(self, x: Tensor) -> Tensor:
-        """x [members, rows, k] times the matrices, or x [..., k] times the only one."""
+        """x [members, rows, k] times the matrices, or x [..., k] times a single one."""
         return self._product(x, self.matrix, False)
 
     def back(self, grad: Tensor) -> Tensor:
-        """The gradient at x from that at `times(x)`: that times the transpose."""
+        """The gradient of x from that of `times(x)`: a product with the transpose."""
         return self._product(grad, self.matrix.mT, True)
 
     def _product(self, x: Tensor, matrix: Tensor, transposed: bool) -> Tensor:

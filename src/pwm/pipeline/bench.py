@@ -1,4 +1,4 @@
-"""`pwm doctor --bench`: what this machine will take for pre-training and policy learning of a given size."""
+"""`pwm doctor --bench`: estimates time and memory of pre-training and policy learning on this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pwm.runtime.config import Precision
 
 @dataclass(frozen=True)
 class Bench:
-    """What `--bench` measures. The defaults are the paper's multi-task settings."""
+    """Settings of `--bench`. The defaults are the paper's multi-task settings."""
 
     size: str = "48"
     """World model by name, as in `pwm pretrain`."""
     tasks: int = 30
-    """Tasks of the data; their widths are MT30's widest."""
+    """Number of tasks, with MT30's widest observation and action."""
     pretrain_updates: int = 100_000
     """Gradient steps of the world model."""
     batch_size: int = 1024
@@ -31,7 +31,7 @@ class Bench:
     rollouts: int = 64
     """Imagined rollouts per update and policy."""
     precision: Precision = "float32"
-    """Of the matrix products, as in both commands."""
+    """Precision of matrix products, as in both commands."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -40,10 +40,10 @@ _WIDTHS = (24, 6)  # MT30's widest observation and action
 
 
 def bench(asked: Bench) -> Iterator[str]:
-    """Lines that say what both steps will take, from a few updates of each on random data.
+    """Estimates of both steps as lines of text, from a few updates of each on random data.
 
     Raises:
-        PWMError: a size or setting that makes no sense, or a device that is not there.
+        PWMError: a size or setting is invalid, or the device is not available.
     """
     from pwm.agents.pwm.config import PolicyConfig
     from pwm.agents.pwm.estimate import estimate_learn, members_that_fit, policy_update_flops

@@ -1,4 +1,4 @@
-"""`pwm.evaluate` and `pwm evaluate`: a run's policies in the simulator, and what run.json says of it."""
+"""`pwm.evaluate` and `pwm evaluate`: evaluates a run's policies in the simulator and records it in run.json."""
 
 from __future__ import annotations
 
@@ -28,20 +28,24 @@ def evaluate(
     *,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """Measure every policy of the run folder `run` in its task's simulator; returns the content of results.json.
+    """Evaluate every policy of the run folder `run` in its task's simulator; returns the content of results.json.
 
-    The same call again skips what it has measured. All tasks and policies meet the same `episodes`, whose seeds are
-    made from `seed`; actions are the policies' means, and random actions run once per task. The first policy of each
-    task is filmed for `film_seconds` of the simulator's time; 0 makes no film. `workers` is the number of processes
-    that step the environments, this one among them: 0 and 1 start no other, None takes all cores where that pays. The
-    results do not depend on it. `return_ranges` (task -> the returns that count as 0 and 1) replace those of the tasks
-    where all tasks are put on one scale. `simulator` is where they are measured: in the "task" as it is registered, or
-    with the settings of the simulator that a policy was "trained" in (`EnvironmentConfig`). `command` is what run.json
-    names as the way to do this again.
+    The same call again skips finished results. Policies act by their means; random actions are evaluated once per task.
+
+    Args:
+        episodes: per policy; the same episodes for all tasks and policies.
+        seed: from which the episodes' seeds are derived.
+        film_seconds: length of the film of each task's first policy, in simulator time; 0 makes none.
+        workers: number of processes that step the environments, including this one: 0 and 1 start no other, None uses
+            all cores if there is enough to do. The results do not depend on it.
+        return_ranges: task -> (low, high), the returns that are normalised to 0 and 1, overriding the tasks' own.
+        simulator: "task" for the simulator settings of the registered task, "trained" for those that each policy was
+            trained with (`EnvironmentConfig`).
+        command: repeats the evaluation, for run.json.
 
     Raises:
-        PWMError: no run, no policies, an unknown task, a policy of other sizes than its task, damaged files, an
-            environment that fails or a worker process that dies (named with task and seed).
+        PWMError: there is no run or no policy, a task is unknown, a policy's sizes differ from its task's, a file is
+            damaged, an environment fails or a worker process dies (naming task and seed).
     """
     device = resolve_device(device) if isinstance(device, str) else device
     results = evaluate_run(run, episodes, seed, film_seconds, device, clock, workers, return_ranges, simulator)

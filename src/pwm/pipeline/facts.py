@@ -1,4 +1,4 @@
-"""What run.json says of the data and the tasks that a step uses."""
+"""The entries of run.json about the data and tasks of a step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pwm.data.store import EpisodeStore
 
 
 def data_facts(store: EpisodeStore) -> dict[str, Any]:
-    """The store's place, fingerprint and size."""
+    """The store's path, fingerprint and size."""
     return {
         "path": str(store.path.resolve()),
         "fingerprint": store.fingerprint(),
@@ -19,6 +19,6 @@ def data_facts(store: EpisodeStore) -> dict[str, Any]:
 
 
 def task_facts(store: EpisodeStore, tasks: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """The sizes of some of the store's tasks, by default of all."""
+    """The sizes of `tasks`, by default of all tasks of the store."""
     names = ("id", "observation_dim", "action_dim", "episode_length", "action_repeat")
     return [{name: getattr(store[task], name) for name in names} for task in tasks or store.tasks]

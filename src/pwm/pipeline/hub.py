@@ -1,7 +1,7 @@
-"""Runs and episode stores to the Hugging Face Hub and back, and the card that describes them there.
+"""Pushes runs and episode stores to the Hugging Face Hub with a card, and pulls them.
 
-Two kinds of repository are known: a run is a repository of type "model", an episode store one of type "dataset". Both
-ways, a file counts only if its name is one that pwm itself writes; no such file is a pickle.
+A run is a repository of type "model", an episode store one of type "dataset". In both directions only files with names
+that pwm itself writes are transferred, none of which is a pickle.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of folder: where it lives on the Hub, the file that tells it, and the files that belong to it."""
+    """A kind of folder: its repository type, the file that identifies it, and the files that belong to it."""
 
     noun: str
     repo_type: str
@@ -38,7 +38,7 @@ class Kind:
     files: re.Pattern[str]
 
     def belongs(self, name: str) -> bool:
-        """Whether a file of this name (with '/' between folders) is part of such a folder."""
+        """Whether a file with this name (with '/' between folders) belongs to such a folder."""
         return self.files.fullmatch(name) is not None
 
 
@@ -61,7 +61,7 @@ _KINDS = (RUN, STORE)
 
 
 def connect() -> Any:
-    """The client of the Hub. Raises PWMError where huggingface_hub is not installed."""
+    """The Hub's client. Raises PWMError if huggingface_hub is not installed."""
     try:
         from huggingface_hub import HfApi
     except ImportError as error:
@@ -70,10 +70,10 @@ def connect() -> Any:
 
 
 def push_folder(api: Any, folder: PathLike, repo: str, private: bool = True) -> tuple[str, list[str]]:
-    """Upload what belongs to a run or a store in one commit; returns the repository's address and the files' names.
+    """Upload a run or a store in one commit; returns the repository's URL and the names of the files.
 
     Raises:
-        PWMError: the folder is neither or is damaged, the name is no USER/NAME, or the Hub refuses.
+        PWMError: the folder is neither or is damaged, the name is not USER/NAME, or the Hub reports an error.
     """
     folder = Path(folder)
     kind = next((kind for kind in _KINDS if (folder / kind.marker).is_file()), None)
@@ -96,7 +96,7 @@ def push_folder(api: Any, folder: PathLike, repo: str, private: bool = True) -> 
 
 
 def pull_folder(api: Any, repo: str, out: PathLike, revision: str | None = None) -> Kind:
-    """Download a run or a store into the new folder `out`, which appears when all of it is there and checked.
+    """Download a run or a store to the new folder `out`, which appears once everything is downloaded and checked.
 
     Raises:
         PWMError: `out` exists, the repository is missing or holds neither, the network fails, or a file is damaged.
@@ -104,7 +104,7 @@ def pull_folder(api: Any, repo: str, out: PathLike, revision: str | None = None)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PWMError(f"{out}: exists already; choose a new folder with --out")
-    # Beside `out`, so that the last step is one rename; kept after a failure, so that the next pull goes on from it.
+    # Next to `out`, so that the last step is a rename; kept after a failure, so that the next pull can resume.
     part = out.with_name(f".{out.name}.pull")
     with _hub_errors(repo):
         kind, commit, names = _find(api, repo, revision)
@@ -128,7 +128,7 @@ def pull_folder(api: Any, repo: str, out: PathLike, revision: str | None = None)
 
 
 def _find(api: Any, repo: str, revision: str | None) -> tuple[Kind, str, list[str]]:
-    """The kind of a repository, the commit, and the names of its files that count."""
+    """The kind of a repository, the commit, and the names of its files that belong to it."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     for kind in _KINDS:
@@ -144,7 +144,7 @@ def _find(api: Any, repo: str, revision: str | None) -> tuple[Kind, str, list[st
 
 
 def _check(kind: Kind, folder: Path) -> None:
-    """Raise PWMError where a file is damaged."""
+    """Raise PWMError if a file is damaged."""
     if kind is STORE:
         open_store(folder, verify=True)
         return
@@ -157,10 +157,10 @@ def _check(kind: Kind, folder: Path) -> None:
 
 @contextmanager
 def _hub_errors(repo: str) -> Iterator[None]:
-    """Errors of the Hub and of the network as PWMError, without anything that looks like a token."""
+    """Turn errors of the Hub and the network into PWMError, without anything that looks like a token."""
     from huggingface_hub import errors
 
-    transport = (*errors.HfHubHTTPError.__bases__, OSError)  # of whichever HTTP package it is built on
+    transport = (*errors.HfHubHTTPError.__bases__, OSError)  # those of the underlying HTTP package
     try:
         yield
     except errors.HFValidationError as error:
@@ -181,7 +181,7 @@ def _line(error: Exception) -> str:
 
 
 def without_places(record: Any) -> Any:
-    """A run's description without places of this machine's disk: of absolute paths, the last part stays."""
+    """A run's description with absolute paths replaced by their last part."""
     if isinstance(record, dict):
         return {name: without_places(value) for name, value in record.items()}
     if isinstance(record, (list, tuple)):
@@ -192,7 +192,7 @@ def without_places(record: Any) -> Any:
 
 
 def card(kind: Kind, folder: Path, repo: str) -> str:
-    """The README of a repository: what is in it, how to use it, what made it, and a place for the licence."""
+    """The README of a repository: content, usage, provenance, and a placeholder for the licence."""
     facts: Callable[[Path], list[str]] = _run_facts if kind is RUN else _store_facts
     used = [f"{name} {version}" for name, version in versions().items() if version != "not installed"]
     lines = [

@@ -1,4 +1,4 @@
-"""`pwm.import_checkpoint` and `pwm import-model`: a published checkpoint as the world model of a run."""
+"""`pwm.import_checkpoint` and `pwm import-model`: imports a published checkpoint as the world model of a run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pwm.world_model.files import save_world_model, world_model_path
 def import_checkpoint(
     file: PathLike, out: PathLike, tasks: Sequence[str] = (), command: str | None = None
 ) -> Checkpoint | None:
-    """Convert a checkpoint into the run folder `out`: weights, heads where there are any, and run.json.
+    """Convert a checkpoint to the run folder `out`: weights, heads if there are any, and run.json.
 
-    The same call again finds the finished import and returns None. Weights are written last, so an import that was
-    cut off is done anew. `tasks` names the tasks of its embedding in order, where they are none of the published sets;
-    `command` is what run.json names as the way to do this again.
+    If the import has finished before, returns None. Weights are written last, so an interrupted import starts over.
+    `tasks` names the tasks of its embedding in order, if they are not a published set; `command` repeats the import,
+    for run.json.
 
     Raises:
-        PWMError: the file is unreadable, hostile, or holds something else, or `out` has another world model.
+        PWMError: the file is unreadable, malicious, or not such a checkpoint, or `out` has another world model.
     """
     weights = world_model_path(out)
     before = read_run_file(out).get("config", {})

@@ -1,4 +1,4 @@
-"""`pwm.learn` and `pwm learn`: policies in a frozen world model, in a run folder that says how they were made."""
+"""`pwm.learn` and `pwm learn`: learns policies in a frozen world model, in a run folder."""
 
 from __future__ import annotations
 
@@ -43,11 +43,17 @@ def learn(
     command: str | None = None,
     clock: Stopwatch | None = None,
 ) -> list[Policy]:
-    """Learn one policy per task and seed in a frozen world model, and leave them in the run `out`.
+    """Learn one policy per task and seed in a frozen world model, in the run folder `out`.
 
-    The same call again resumes, or returns the finished policies. `model` is a world model or the run folder that
-    holds it (then `out` defaults to that run); `tasks` defaults to all of the model's; `config` to the paper's.
-    All policies learn at once, as one fleet; `fleet` bounds how many, where memory does, and the rest follow.
+    The same call again resumes, or returns the finished policies.
+
+    Args:
+        model: a world model, or the run folder that holds it (then `out` defaults to that run).
+        store: start states, and good actions for imitation.
+        tasks: by default all of the model's.
+        config: by default the paper's.
+        fleet: most policies to learn at once, to bound memory; by default all, and otherwise the rest follow.
+        command: repeats the learning, for run.json.
 
     Raises:
         PWMError: a task is unknown to model or data, sizes differ between them, or `out` holds policies that were
@@ -74,7 +80,7 @@ def learn(
 
 
 def fleets(tasks: list[str], seeds: list[int], most: int | None) -> list[tuple[list[str], list[int]]]:
-    """The (tasks, seeds) of fleets with at most so many members: together every task with every seed, once.
+    """The (tasks, seeds) of fleets with at most `most` members, which together have every task with every seed once.
 
     Raises:
         PWMError: `most` is below one.
@@ -90,7 +96,7 @@ def fleets(tasks: list[str], seeds: list[int], most: int | None) -> list[tuple[l
 
 
 def data_of(world_model: PathLike) -> str:
-    """The folder of the data that the world model of a run, or of a weights file in a run, was trained on.
+    """The folder of the data that the world model of a run (or of a weights file in a run) was trained on.
 
     Raises:
         PWMError: the run does not name it.
@@ -114,7 +120,7 @@ def _learn_fleet(
     command: str | None,
     clock: Stopwatch,
 ) -> list[Policy]:
-    """One fleet of `learn`."""
+    """Learn one fleet of `learn`."""
     made_in = {"world_model": digest(model.state_dict()), "data": store.fingerprint()}
     settings = {"policy": config, "learn": {"tasks": tasks, "seeds": seeds, **made_in}}
     members = [(task, seed) for task in tasks for seed in seeds]
@@ -130,7 +136,7 @@ def _learn_fleet(
     facts: dict[str, Any] = {"command": command}
     if not before.get("data"):
         facts["data"] = data_facts(store)
-    if "pretrain" not in before.get("config", {}):  # a run of policies alone
+    if "pretrain" not in before.get("config", {}):  # a run with policies only
         known = {task["id"]: task for task in [*before.get("tasks", []), *task_facts(store, tasks)]}
         facts |= {"seed": before.get("seed", seeds[0]), "tasks": list(known.values())}
     record_step(out, f"learn {checkpoint.stem}", settings, parts=description(device), **facts)

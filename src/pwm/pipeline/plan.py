@@ -1,4 +1,4 @@
-"""`pwm.plan` and `pwm plan`: a run's policies with planning on top, as a run of their own."""
+"""`pwm.plan` and `pwm plan`: a new run with a planner on top of another run's policies."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def plan(
     """Put a planner on top of the policies of `run`; returns their files in the new run folder `out`.
 
     `world_model` is the run folder or weights file that they learned in, by default `run` itself; `config` defaults to
-    TD-MPC2's settings; `command` is what run.json names as the way to do this again.
+    TD-MPC2's settings; `command` repeats the step, for run.json.
 
     Raises:
-        PWMError: `run` has no fleet that has learned to its end, or `out` is `run` or holds such policies.
+        PWMError: `run` has no fleet that has finished learning, or `out` is `run` or already holds such policies.
     """
     run, out, config = Path(run), Path(out), config or PlanConfig()
     if out.resolve() == run.resolve():

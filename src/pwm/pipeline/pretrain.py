@@ -1,4 +1,4 @@
-"""`pwm.pretrain` and `pwm pretrain`: one world model of a store's tasks, in a run folder that says how it was made."""
+"""`pwm.pretrain` and `pwm pretrain`: pre-trains a world model on a store's tasks, in a run folder."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def pretrain(
     command: str | None = None,
     clock: Stopwatch | None = None,
 ) -> WorldModel:
-    """Pre-train one world model on all tasks of `store` and leave it in the run folder `out`.
+    """Pre-train one world model on all tasks of `store`, in the run folder `out`.
 
     The same call again resumes, or returns the finished model. `model` is an architecture or the name of one
-    ("tiny", "small", "1", "5", "19", "48", "317"); `config` defaults to the paper's settings; `command` is what
-    run.json names as the way to do this again.
+    ("tiny", "small", "1", "5", "19", "48", "317"); `config` defaults to the paper's settings; `command` repeats the
+    training, for run.json.
 
     Raises:
-        PWMError: the data cannot be used, or `out` holds a world model of other data or settings.
+        PWMError: the data cannot be used, or `out` holds a world model with other data or settings.
     """
     device = resolve_device(device) if isinstance(device, str) else device
     model = world_model_size(model) if isinstance(model, str) else model

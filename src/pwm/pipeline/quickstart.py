@@ -1,4 +1,4 @@
-"""From a dataset to evaluated policies and a report; every step looks for itself what is done already."""
+"""From a dataset to evaluated policies and a report; every step skips what is done already."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def run_quickstart(
     command: str | None = None,
     clock: Stopwatch | None = None,
 ) -> dict[str, Any]:
-    """Pre-train, learn, evaluate and report as `recipe` says, in the run folder `out`; the content of results.json.
+    """Pre-train, learn, evaluate and report with `recipe` in the run folder `out`; returns the content of results.json.
 
-    The same call again resumes. `data` is the folder of an episode store, the bundled sample where there is none;
-    `command` is what run.json names as the way to do this again.
+    The same call again resumes. `data` is the folder of an episode store, by default the bundled sample; `command`
+    repeats the run, for run.json.
 
     Raises:
-        PWMError: the data cannot be used or have a task without a simulator, or `out` holds a run of other settings.
+        PWMError: the data cannot be used or have a task without a simulator, or `out` holds a run with other settings.
     """
     clock = clock or Stopwatch(out)
     again: dict[str, Any] = {"command": command, "clock": clock}
@@ -42,19 +42,19 @@ def run_quickstart(
     # 1. The data: logged episodes of several tasks.
     store = open_store(data or sample_store_path(), verify=True)
     for task in store.tasks:
-        get_task(task)  # what has no simulator cannot be evaluated; say so now
+        get_task(task)  # a task without a simulator cannot be evaluated: fail now
     transitions = sum(len(store[task].rewards) for task in store.tasks)
     print(f"Data: {transitions:,} transitions of {', '.join(store.tasks)}")
 
     # 2. One world model of all tasks.
     model = pretrain(store, out, recipe.model, recipe.pretrain, seed, device, **again)
 
-    # 3. Frozen, it is where one policy per task learns; all policies are one batch.
+    # 3. One policy per task, learned in the frozen model as one batch.
     learn(model, store, out, store.tasks, recipe.policy, [seed], device, **again)
 
-    # 4. The policies in the real simulator.
+    # 4. The policies in the simulator.
     results = evaluate(out, recipe.episodes, seed, recipe.film_seconds, **again)
 
-    # 5. What came of it.
+    # 5. The report.
     write_report(out)
     return results

@@ -1,4 +1,4 @@
-"""Settings of whole pipelines, in one place: what `pwm quickstart` runs."""
+"""The settings of all steps of `pwm quickstart`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model
 
 @dataclass(frozen=True)
 class Recipe:
-    """From data to evaluated policies."""
+    """Settings from data to evaluated policies."""
 
     model: WorldModelConfig
     """Architecture of the world model."""
     pretrain: PretrainConfig
     """Its pre-training."""
     policy: PolicyConfig
-    """Learning the policies in it."""
+    """Policy learning in it."""
     episodes: int
     """Episodes of the evaluation, per policy."""
     film_seconds: float = 6.0
-    """Length of each task's film, in the simulator's time."""
+    """Length of each task's film, in simulator time."""
 
 
 RECIPES: dict[str, Recipe] = {
-    # For two processor cores and a few minutes; docs/recipe.md tells what each departure from the paper is for.
+    # For two processor cores and a few minutes; docs/recipe.md explains each departure from the paper.
     "quickstart": Recipe(
         model=world_model_size("small", latent_dim=256, embedding_init=0.3, bias_init=0.15),
         pretrain=PretrainConfig(
@@ -61,7 +61,7 @@ RECIPES: dict[str, Recipe] = {
         episodes=30,
         film_seconds=4.0,
     ),
-    # Goes through all the motions in seconds and learns nothing worth having.
+    # Runs all steps in seconds and learns nothing useful.
     "tiny": Recipe(
         model=world_model_size("tiny"),
         pretrain=PretrainConfig(
@@ -91,7 +91,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe called `name`; raises PWMError for an unknown one."""
+    """The recipe called `name`. Raises PWMError for an unknown name."""
     if name not in RECIPES:
         raise PWMError(f"--preset {name}: no such recipe; choose one of {', '.join(RECIPES)}")
     return RECIPES[name]

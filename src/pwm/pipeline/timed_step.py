@@ -1,4 +1,4 @@
-"""A step of a run under the clock: what it will take is estimated before and compared after; run.json keeps both."""
+"""Times a step of a run, and compares the time with an estimate made before; run.json keeps both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pwm.runtime.progress import clock as minutes
 from pwm.runtime.run_folder import read_run_file, run_file
 from pwm.runtime.stopwatch import Stopwatch
 
-WORTH_IT = 1e12  # FLOP of matrix products; less takes seconds, and so does estimating it
+WORTH_IT = 1e12  # FLOP of matrix products below which a step takes seconds, as long as estimating it
 
 
 @contextmanager
@@ -30,13 +30,13 @@ def timed_step(
     resumes: bool,
     cure: str,
 ) -> Iterator[None]:
-    """Time the stage named by the first word of `step`; print an estimate before it and how far off that was after it.
+    """Time the stage named by the first word of `step`, print an estimate before it, and compare both after it.
 
-    The estimate is made when a step begins and not when it resumes, and only where its arithmetic is worth it.
+    There is no estimate when a step resumes or is short.
 
     Args:
         flops: of the whole step.
-        cure: what to do where memory runs out.
+        cure: advice for the message if memory runs out.
 
     Raises:
         PWMError: memory runs out.
@@ -72,7 +72,7 @@ def timed_step(
 
 
 def _is_memory(error: RuntimeError) -> bool:
-    """Whether PyTorch says that memory ran out: on a CPU it has no class of error for that."""
+    """Whether this is PyTorch's out-of-memory error, which has no class of its own on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""`pwm.train` and `pwm train`: baselines that learn in a task's own simulator."""
+"""`pwm.train` and `pwm train`: trains baselines in a task's simulator."""
 
 from __future__ import annotations
 
@@ -37,14 +37,17 @@ def train(
     command: str | None = None,
     clock: Stopwatch | None = None,
 ) -> None:
-    """Train one policy per seed, one after the other, by the algorithm that `config` belongs to, in the run `out`.
+    """Train one policy per seed, one after the other, in the run folder `out`. The same call again resumes.
 
-    The same call again resumes. "shac", "ppo" or "sac" as `config` stands for that algorithm's defaults, SHAC's being
-    those of the task. `time_budget` is in minutes per policy; `save_replay` is for SHAC and one seed: the episode store
-    to write of all episodes played; `command` is what run.json names as the way to do this again.
+    Args:
+        config: the settings, whose type determines the algorithm; or "shac", "ppo" or "sac" for its defaults (SHAC's
+            depend on the task).
+        time_budget: minutes per policy.
+        save_replay: episode store to write with all episodes played; for SHAC with one seed.
+        command: repeats the training, for run.json.
 
     Raises:
-        PWMError: as the algorithm does, or `out` holds a run of other settings, or a package is missing.
+        PWMError: as the algorithm does, or `out` holds a run with other settings, or a package is missing.
     """
     if isinstance(config, str):
         named = {"shac": shac_preset(task), "ppo": PPOConfig(), "sac": SACConfig()}

@@ -1,4 +1,4 @@
-"""Compiled kernels for CPUs: the C files here, built with the machine's own compiler at first use, or done without."""
+"""Optional compiled kernels for CPUs, built from C by the machine's compiler at first use."""
 
 from pwm.nn.native.build import description, kernels, why_not
 

@@ -1,7 +1,7 @@
 """Compiles the C files of this folder once per machine and loads them.
 
-A C compiler is not required: without one, or with `PWM_NATIVE=0`, the same arithmetic runs as PyTorch operations, more
-slowly and with other rounding. What pre-training and learning used on a CPU stands in `run.json`.
+A C compiler is not required: without one, or with `PWM_NATIVE=0`, PyTorch operations are used instead, which are slower
+and round differently. `run.json` records which of them a step used on a CPU.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _RESULTS = {"multiplies_bfloat16": _I, "packed_words": _N, "regress_room": _N}
 
 
 def kernels() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where there are none; `why_not` then says why."""
+    """The compiled kernels, or None if there are none; `why_not` gives the reason."""
     return _load()[0]
 
 
 def why_not() -> str:
-    """Why there are no compiled kernels; empty where there are."""
+    """Why there are no compiled kernels; empty if there are."""
     return _load()[1]
 
 
 def description(device: torch.device | str) -> dict[str, str]:
-    """For the record of a step on this device: results differ in rounding with and without the kernels."""
+    """Entry for the "versions" of a step on this device, since kernels affect rounding."""
     if torch.device(device).type != "cpu":
         return {"kernels": "not used"}
     return {"kernels": f"none ({why_not()})" if why_not() else "compiled"}
@@ -85,8 +85,8 @@ def _load() -> tuple[ctypes.CDLL | None, str]:
 
 
 def _has_openmp(version: str) -> bool:
-    """Whether PyTorch's own OpenMP library serves what this compiler makes, after making it visible to the kernels: two
-    such libraries in one process would fight for the cores."""
+    """Make PyTorch's OpenMP library visible to the kernels, since two such libraries in one process would compete for
+    cores; returns whether it fits this compiler."""
     try:
         maps = Path("/proc/self/maps").read_text()
     except OSError:
@@ -100,7 +100,7 @@ def _has_openmp(version: str) -> bool:
 
 
 def _compiled(compiler: str) -> ctypes.CDLL:
-    """The library for this source, compiler, processor and PyTorch, from the cache or made now."""
+    """The library for this source, compiler, processor and PyTorch, from the cache or newly compiled."""
     version = _run(compiler, "--version")
     flags = [*_FLAGS, *_TARGET, *(["-fopenmp"] if _has_openmp(version) else [])]
     key = "\n".join(
@@ -123,7 +123,7 @@ def _compiled(compiler: str) -> ctypes.CDLL:
         # Linked without OpenMP, whose symbols PyTorch's library provides.
         _run(compiler, "-shared", *made, "-o", str(out), "-lm")
         if kept is not None:
-            with contextlib.suppress(PWMError):  # no place to keep it: this process has it all the same
+            with contextlib.suppress(PWMError):  # it cannot be cached, but this process can use it
                 content = out.read_bytes()
                 write_atomic(kept, lambda file: file.write(content + hashlib.sha256(content).digest()))
                 return ctypes.CDLL(str(kept))
@@ -135,7 +135,7 @@ def _run(*command: str) -> str:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a kept library is there and ends with its own digest: to load a damaged one would kill the process."""
+    """Whether a cached library exists and ends with its own digest; loading a damaged one would crash the process."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -144,7 +144,7 @@ def _whole(path: Path) -> bool:
 
 
 def _cache(name: str) -> Path | None:
-    """Where a library is kept; None for a user without a home, since in a public folder others could put theirs."""
+    """Path of a library in the cache; None for a user without a home, since public folders are not safe."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pwm" / name
     except RuntimeError:
@@ -152,7 +152,7 @@ def _cache(name: str) -> Path | None:
 
 
 def _processor() -> str:
-    """What tells this machine's instruction set from another's that shares the cache."""
+    """Identifies the instruction set, since different machines may share the cache."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""The functions of `nn/plain.py` by compiled kernels: same arguments, results and gradients, one pass over memory each.
+"""The functions of `nn/plain.py` as compiled kernels: same arguments, results and gradients, one pass over memory each.
 
-For float32 networks on CPUs, whose products come in float32 or bfloat16. Backward passes compute activations again
-from the products, so that less is kept.
+For float32 networks on CPUs, with products in float32 or bfloat16. Backward passes recompute activations from the
+products, to keep less.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pwm.nn.native.build import kernels
 
 KINDS = {torch.float32: 0, torch.bfloat16: 1}
 _WIDEST = 4096  # entries of a row; a kernel has up to thirteen rows on its stack
-_GRAIN = 16384  # entries from which a second thread pays
+_GRAIN = 16384  # entries from which a second thread pays off
 _BLOCK = 32  # as in kernels.c
 Kept = tuple[Tensor, ...]
 
 
 def usable(biases: Sequence[Tensor], device: str = "cpu") -> bool:
-    """Whether the kernels can serve layers with these biases, which live on this kind of device ("cpu" or "meta")."""
+    """Whether the kernels support layers with these biases on this device type ("cpu" or "meta")."""
     for bias in biases:
         if bias.device.type != device or bias.dtype != torch.float32 or bias.shape[-1] > _WIDEST:
             return False
@@ -31,14 +31,14 @@ def usable(biases: Sequence[Tensor], device: str = "cpu") -> bool:
 
 
 class _Nothing:
-    """In place of the kernels where tensors have no content, as in a rehearsal that counts their bytes."""
+    """Replaces the kernels for meta tensors, in a rehearsal that counts bytes."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
 def library_for(x: Tensor) -> Any:
-    """The kernels, or what does nothing for tensors without content."""
+    """The kernels, or for meta tensors a stand-in that does nothing."""
     return kernels() if x.device.type == "cpu" else _Nothing()
 
 
@@ -144,7 +144,7 @@ def _place(x: Tensor | None) -> int | None:
 
 
 def _stats(stats: Tensor | None) -> tuple[int | None, int | None]:
-    """Where mean and inverse deviation of the rows lie in [2, rows]."""
+    """Addresses of mean and inverse deviation of the rows in [2, rows]."""
     if stats is None:
         return None, None
     first = stats.data_ptr()
@@ -152,14 +152,14 @@ def _stats(stats: Tensor | None) -> tuple[int | None, int | None]:
 
 
 def threads_for(entries: int) -> int:
-    """How many threads share this many entries: one where waking another costs more than it saves."""
+    """Number of threads for this many entries: one if waking another costs more than it saves."""
     return torch.get_num_threads() if entries >= _GRAIN else 1
 
 
 def _repeating(bias: Tensor, x: Tensor) -> tuple[Tensor, int, int]:
-    """A bias without gaps, and two numbers: row i of x takes its row `i // inner % outer`.
+    """A contiguous bias, and (outer, inner): row i of x uses its row `i // inner % outer`.
 
-    A bias that is broadcast in another way than by leading and by trailing axes is written out.
+    A bias that is broadcast in other ways than over leading and trailing axes is expanded.
     """
     lead = (1,) * (x.ndim - bias.ndim) + tuple(bias.shape[:-1])
     own = [d for d, size in enumerate(lead) if size != 1]

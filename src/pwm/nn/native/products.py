@@ -1,4 +1,4 @@
-"""bfloat16 products with right factors that serve many times, by `products.c`."""
+"""bfloat16 products with packed right factors that are used many times, by `products.c`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _FEW = 8  # rows: with fewer, the kernel reads the factor once for each
 
 
 def multiplies(x: Tensor, factor: Tensor) -> bool:
-    """Whether `multiply` takes x and a factor like this one, apart from its device, and is fast."""
+    """Whether `multiply` supports x and such a factor, apart from the device, and is fast."""
     fits = x.shape[:-2] == factor.shape[:-2] and x.shape[-1] == factor.shape[-2] and x.device == factor.device
     return fits and x.dtype == factor.dtype == torch.bfloat16 and x.shape[-2] >= _FEW and multiplies_bfloat16()
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether there are kernels, and a processor that they serve better than PyTorch's own products."""
+    """Whether there are kernels, and they are faster on this processor than PyTorch's products."""
     library = kernels()
     return library is not None and bool(library.multiplies_bfloat16())
 
 
 def pack(factor: Tensor) -> Tensor:
-    """A factor [k, n] or [members, k, n], either it or its transpose without gaps, in the order of `multiply`."""
+    """A factor [k, n] or [members, k, n], contiguous or with a contiguous transpose, packed for `multiply`."""
     members, (k, n) = factor.shape[0] if factor.ndim == 3 else 1, factor.shape[-2:]
     columns = not factor.is_contiguous()
     factor = factor.mT.contiguous() if columns else factor

@@ -1,4 +1,4 @@
-"""The gradient of many small networks' squared errors by `regress.c`: one call instead of some sixty operations."""
+"""The gradient of many small networks' squared errors by `regress.c`: one call instead of about sixty operations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def regress(parameters: Sequence[Tensor], x: Tensor, targets: Tensor, counts: Te
     the last layer's.
 
     Args:
-        parameters: weights, biases, gains and shifts in float32, as `FleetMLP.listed` gives them.
-        x: [groups, rows, inputs] in bfloat16, the input of networks / groups networks that follow each other.
+        parameters: weights, biases, gains and shifts in float32, as `FleetMLP.listed` returns them.
+        x: [groups, rows, inputs] in bfloat16; each group is the input of networks / groups consecutive networks.
         targets: [groups, rows].
-        counts: [groups, rows], what each row's error counts; None lets all count one.
+        counts: [groups, rows], the weight of each row's error; None: all 1.
 
     Returns:
         errors [networks], gradients in the order of `parameters`, the first one in bfloat16.
@@ -49,7 +49,7 @@ def regress(parameters: Sequence[Tensor], x: Tensor, targets: Tensor, counts: Te
 
 
 def regressible(parameters: Sequence[Tensor], x: Tensor) -> bool:
-    """Whether `regress` takes such networks and such an input, apart from their device, and is fast."""
+    """Whether `regress` supports such networks and inputs, apart from the device, and is fast."""
     layers = (len(parameters) + 2) // 4
     networks, inputs, _ = parameters[0].shape
     fits = x.ndim == 3 and x.shape[-1] == inputs and inputs % 2 == 0 and x.shape[-2] > 0
