@@ -11,7 +11,7 @@ from pwm.acting.random_policy import random_policy
 from pwm.acting.rollout import run_episodes
 from pwm.data.store import open_store
 from pwm.evaluation.evaluate import evaluate_run, evaluation_seeds
-from pwm.evaluation.statistics import bootstrap_mean_ci
+from pwm.evaluation.statistics import aggregate_mean, stratified_bootstrap_ci
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import write_json
 from pwm.runtime.metrics import read_metrics
@@ -74,7 +74,7 @@ def test_returns_are_those_of_a_plain_loop(run, tasks):
         expected = [play(spec, policy, seed) for seed in entry["episode_seeds"]]
         assert entry["policy_returns"] == pytest.approx(expected, abs=1e-4)
         assert entry["policy_mean"] == pytest.approx(np.mean(expected), abs=1e-4)
-        assert entry["policy_ci"] == list(bootstrap_mean_ci(entry["policy_returns"]))
+        assert entry["policy_ci"] == list(mean_ci(entry["policy_returns"]))
         seeds = [entry["episode_seeds"]]
         assert entry["random_mean"] == run_episodes([spec], random_policy([spec], seeds), seeds).returns.mean()
         assert (entry["episodes"], entry["seed"], entry["score"]) == (4, 3, "return")
@@ -151,6 +151,10 @@ def test_how_many_processes_by_itself(run, monkeypatch):
     assert asked == [0, 5, 3]
 
 
+def mean_ci(returns):
+    return stratified_bootstrap_ci(np.array(returns)[:, None], aggregate_mean)
+
+
 def count_environments(run_episodes, alive):
     def counted(specs, act, seeds, *more):
         alive.append(seeds.size)
@@ -215,7 +219,7 @@ def test_several_seeds_are_strata(run, tasks):
     assert entry["policy_mean"] == pytest.approx(np.mean(means))
     low, high = entry["policy_ci"]
     assert low < entry["policy_mean"] < high
-    loose = bootstrap_mean_ci(entry["policy_returns"])
+    loose = mean_ci(entry["policy_returns"])
     assert high - low < 0.5 * (loose[1] - loose[0])  # what lies between the seeds does not widen it
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from pwm.evaluation.film import film_strip, write_film
+from pwm.evaluation.film import write_film
 from pwm.runtime.errors import PWMError
 from pwm.tasks.registry import get_task
 from pwm.tasks.rendering import probe_rendering
@@ -15,33 +15,39 @@ def still(observation):
     return np.zeros(2)
 
 
-def greys(image, frames):
-    """Grey level in the middle of each picture of a strip; the toy's level is 20 times its step."""
-    pixels = np.asarray(image)[60, :, 0].reshape(frames, -1)
-    return (pixels[:, pixels.shape[1] // 2] // 20).tolist()
+def greys(path):
+    """Grey level in the middle of each picture; the toy's level is 20 times its step."""
+    film = Image.open(path)
+    levels = []
+    for frame in range(film.n_frames):
+        film.seek(frame)
+        levels.append(round(float(np.asarray(film.convert("RGB"))[60, 80, 0]) / 20))
+    return levels
 
 
-def test_a_strip_is_evenly_spaced_from_first_to_last():
-    strip = film_strip(toy_task(length=10), still, seed=0, frames=6)
-    assert isinstance(strip, Image.Image) and strip.size == (6 * 160, 120)
-    assert greys(strip, 6) == [0, 2, 4, 6, 8, 10]
+@needs_webp
+def test_a_film_is_evenly_spaced_from_first_to_last(tmp_path):
+    assert write_film(tmp_path / "film.webp", toy_task(length=10), still, seed=0) is None
+    assert greys(tmp_path / "film.webp") == [0, 2, 4, 6, 8, 10]
 
 
-def test_a_short_episode_ends_with_its_last_state():
-    strip = film_strip(toy_task(length=10, terminate_at=5), still, seed=0, frames=6)
-    assert greys(strip, 4) == [0, 2, 4, 5]
+@needs_webp
+def test_a_short_episode_ends_with_its_last_state(tmp_path):
+    assert write_film(tmp_path / "film.webp", toy_task(length=10, terminate_at=5), still, seed=0) is None
+    assert greys(tmp_path / "film.webp") == [0, 2, 4, 5]
 
 
-def test_the_policy_sees_the_observations_of_that_seed():
-    spec, seen = toy_task(length=3), []
+@needs_webp
+def test_the_policy_sees_the_observations_of_that_seed(tmp_path):
+    spec, seen = toy_task(length=4), []
 
     def act(observation):
         seen.append(observation.copy())
         return np.array([0.1, 0.2, np.nan])  # entries beyond the task's actions do not count
 
-    film_strip(spec, act, seed=11)
+    assert write_film(tmp_path / "film.webp", spec, act, seed=11) is None
     env = spec.make()
-    expected = [env.reset(seed=11)[0].copy()] + [env.step(np.float32([0.1, 0.2]))[0].copy() for _ in range(2)]
+    expected = [env.reset(seed=11)[0].copy()] + [env.step(np.float32([0.1, 0.2]))[0].copy() for _ in range(3)]
     np.testing.assert_array_equal(seen, expected)
 
 
@@ -82,8 +88,6 @@ def test_a_film_keeps_to_its_size(tmp_path):
 def test_a_non_finite_action_is_an_error(tmp_path):
     for act in (lambda _: np.array([np.nan, 0.0]), lambda _: np.zeros(1)):
         with pytest.raises(PWMError, match="toy: the policy must give 2 finite"):
-            film_strip(toy_task(), act, seed=0)
-        with pytest.raises(PWMError, match="toy: the policy must give 2 finite"):
             write_film(tmp_path / "f.webp", toy_task(), act, seed=0)
 
 
@@ -93,11 +97,10 @@ def test_without_rendering_the_reason_comes_back(tmp_path, monkeypatch):
     spec = get_task("cartpole-swingup")
     spec.make().close()
     monkeypatch.setenv("MUJOCO_GL", "disabled")
-    for result in (film_strip(spec, still, 0), write_film(path, spec, still, 0)):
-        assert result == "cannot render: MUJOCO_GL=disabled switches rendering off; unset it"
+    reason = "cannot render: MUJOCO_GL=disabled switches rendering off; unset it"
+    assert write_film(path, spec, still, 0) == reason
     broken = toy_task()
     object.__setattr__(broken, "make", lambda render_mode=None: 1 / 0)
-    assert "toy: no environment that renders" in film_strip(broken, still, 0)
     assert "toy: no environment that renders" in write_film(path, broken, still, 0)
     assert not path.exists()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pwm.evaluation.statistics import aggregate_mean, bootstrap_mean_ci, stratified_bootstrap_ci
+from pwm.evaluation.statistics import aggregate_mean, stratified_bootstrap_ci
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json
 
@@ -95,6 +95,4 @@ def interval(table: np.ndarray) -> tuple[float, float]:
 
     Stratified: episodes are resampled within each policy, and policies are not.
     """
-    if len(table) == 1:
-        return bootstrap_mean_ci(table[0])
     return stratified_bootstrap_ci(table.T, aggregate_mean)
