@@ -11,9 +11,9 @@ import torch
 import pwm as library
 from pwm import PolicyConfig, PretrainConfig
 from pwm.world_model.config import world_model_size
-from tests.cli.test_plan import FAST_PLAN
-from tests.cli.test_train import point  # noqa: F401
 from tests.commands import FAST_POLICY, contents
+from tests.pipeline.test_plan import FAST_PLAN
+from tests.pipeline.test_train import point  # noqa: F401
 from tests.world_model.checkpoints.published import Published
 
 
