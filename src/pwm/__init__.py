@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pwm.agents.pwm.deployed import Policy
     from pwm.agents.sb3.config import PPOConfig, SACConfig
     from pwm.agents.shac.config import ShacConfig
-    from pwm.data.sample import sample_store_path as sample_dataset
     from pwm.data.store import open_store as open_dataset
+    from pwm.data.store import sample_store_path as sample_dataset
     from pwm.pipeline.evaluate import evaluate
     from pwm.pipeline.import_model import import_checkpoint
     from pwm.pipeline.learn import learn
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "open_dataset": "pwm.data.store:open_store",
-    "sample_dataset": "pwm.data.sample:sample_store_path",
+    "sample_dataset": "pwm.data.store:sample_store_path",
     "pretrain": "pwm.pipeline.pretrain:pretrain",
     "learn": "pwm.pipeline.learn:learn",
     "train": "pwm.pipeline.train:train",

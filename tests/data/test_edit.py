@@ -5,8 +5,7 @@ import pytest
 
 from pwm.data.edit import choose, merge, write_subset
 from pwm.data.manifest import Origin
-from pwm.data.sample import sample_store_path
-from pwm.data.store import open_store
+from pwm.data.store import open_store, sample_store_path
 from pwm.runtime.errors import PWMError
 from tests.stores import random_store
 

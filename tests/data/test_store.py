@@ -4,8 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pwm.data.sample import sample_store_path
-from pwm.data.store import open_store
+from pwm.data.store import open_store, sample_store_path
 from pwm.runtime.errors import PWMError
 from tests.stores import random_store
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from pwm.data.manifest import read_manifest
-from pwm.data.sample import sample_store_path
-from pwm.data.store import open_store
+from pwm.data.store import open_store, sample_store_path
 from pwm.data.summary import bars, summarise
 from pwm.data.summary import check_task as check_task_of
 from pwm.data.summary import strays as strays_of

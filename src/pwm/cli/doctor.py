@@ -96,8 +96,7 @@ def compiled() -> str:
 
 def data() -> str:
     """Whether the bundled dataset is intact."""
-    from pwm.data.sample import sample_store_path
-    from pwm.data.store import open_store
+    from pwm.data.store import open_store, sample_store_path
 
     store = open_store(sample_store_path(), verify=True)
     return f"bundled sample is whole: {', '.join(store.tasks)}"

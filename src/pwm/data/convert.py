@@ -139,9 +139,8 @@ class _Column:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         self.shape, fortran, self.dtype = read(file)
         if fortran and len(self.shape) > 1 or self.dtype.hasobject:
-            raise PWMError(
-                f"{path}: holds an array of Python objects or in Fortran order; save plain arrays in C order"
-            )
+            what = "holds an array of Python objects or in Fortran order"
+            raise PWMError(f"{path}: {what}; save plain arrays in C order")
 
     def rows(self, count: int) -> np.ndarray:
         """The next rows [count, ...]."""

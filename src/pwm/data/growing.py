@@ -39,8 +39,8 @@ class GrowingStore:
     def __init__(self, path: PathLike, specs: Sequence[TaskSpec], base: EpisodeStore | None = None) -> None:
         self.path, self.specs = Path(path), {spec.id: spec for spec in specs}
         self._arrays = {task: {name: _Rows() for name in (*ARRAYS, "ends")} for task in self.specs}
+        # After the base, and after each segment: episodes of each task so far, and the running fingerprint.
         self._marks: list[tuple[dict[str, int], str]] = []
-        """after the base, and after each segment: episodes of each task so far, and the running fingerprint"""
         for leftover in self.path.glob(f"{_UNFINISHED}*"):
             shutil.rmtree(leftover)
         self._take(base)
@@ -102,16 +102,14 @@ class GrowingStore:
     def _take(self, store: EpisodeStore | None) -> None:
         """Copy the episodes of one more store into memory."""
         counts, before = self._marks[-1] if self._marks else (dict.fromkeys(self.specs, 0), "")
-        if store is not None:
-            counts = dict(counts)
-            for task in (task for task in store.tasks if task in self.specs):
-                data, arrays = store[task], self._arrays[task]
-                _check_sizes(store.path, self.specs[task], data)
-                arrays["ends"].extend(data.offsets[1:] + len(arrays["rewards"].filled))
-                for name in ARRAYS:
-                    arrays[name].extend(getattr(data, name))
-                counts[task] += len(data.lengths)
-        theirs = "" if store is None else store.fingerprint()
+        counts, theirs = dict(counts), "" if store is None else store.fingerprint()
+        for task in (task for task in (store.tasks if store else ()) if task in self.specs):
+            data, arrays = store[task], self._arrays[task]
+            _check_sizes(store.path, self.specs[task], data)
+            arrays["ends"].extend(data.offsets[1:] + len(arrays["rewards"].filled))
+            for name in ARRAYS:
+                arrays[name].extend(getattr(data, name))
+            counts[task] += len(data.lengths)
         self._marks.append((counts, hashlib.sha256(f"{before} {theirs}".encode()).hexdigest()))
 
     def _task(self, task: str, episodes: int) -> TaskEpisodes:
@@ -147,7 +145,5 @@ class _Rows:
 def _check_sizes(path: Path, spec: TaskSpec, data: TaskEpisodes) -> None:
     for name in SIZES:
         if getattr(data, name) != getattr(spec, name):
-            raise PWMError(
-                f"{path}: task {spec.id} has {name} {getattr(data, name)} there, but {getattr(spec, name)} here; "
-                "use data of the same task and settings"
-            )
+            differs = f"task {spec.id} has {name} {getattr(data, name)} there, but {getattr(spec, name)} here"
+            raise PWMError(f"{path}: {differs}; use data of the same task and settings")

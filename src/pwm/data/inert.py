@@ -1,8 +1,7 @@
 """Reads a pickle without executing it: nothing that it names is imported or called.
 
-A pickle is a program for a small stack machine. Names (GLOBAL) are resolved by `find_class` and can then be called
-(REDUCE, NEWOBJ) or given state (BUILD). Here they resolve to stand-ins from a short list, which only store their
-arguments. The instructions are checked first, because some could exhaust memory before any name is resolved.
+A pickle is a program whose names can be called or given state. Here names resolve to stand-ins from a short list, which
+only store their arguments. The instructions are checked first, because some could exhaust memory before that.
 """
 
 from __future__ import annotations
@@ -62,10 +61,8 @@ def read_inert(program: bytes, find: Callable[[str, str], Any], persistent: Call
         def find_class(self, module: str, name: str) -> Any:
             found = find(module, name)
             if found is None:
-                raise PWMError(
-                    f"asks for {short(f'{module}.{name}')}, which data do not need; refused, and nothing in it was "
-                    "executed. Get the file from a source that you trust"
-                )
+                cure = "refused, and nothing in it was executed. Get the file from a source that you trust"
+                raise PWMError(f"asks for {short(f'{module}.{name}')}, which data do not need; {cure}")
             return found
 
         def persistent_load(self, pid: Any) -> Any:

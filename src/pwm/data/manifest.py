@@ -15,10 +15,8 @@ from pwm.runtime.files import PathLike, read_json, write_json
 
 MANIFEST = "manifest.json"
 FORMAT = "pwm-episodes"
-VERSIONS = (1, 2)
-"""Version 2 adds `qualities`, `quality.npy` and `origins`. A store without them is written as version 1."""
-UNTAGGED = 255
-"""Code in `quality.npy` for an episode without a tag."""
+VERSIONS = (1, 2)  # version 2 adds `qualities`, `quality.npy` and `origins`
+UNTAGGED = 255  # code in `quality.npy` for an episode without a tag
 ARRAYS = {"observations": "float32", "actions": "float32", "rewards": "float32", "terminations": "bool"}
 SIZES = ("observation_dim", "action_dim", "episode_length", "action_repeat")
 # A task's id is a folder name: no separators, no leading dot, no path traversal.
@@ -50,21 +48,16 @@ class Returns:
 class Origin:
     """How some consecutive episodes of a task were collected (version 2).
 
-    policy      "random", "scripted", or the SHA-256 of a policy file
-    noise       standard deviation of the normal noise added to its actions
-    seed, first episode i of these was reset with `episode_seeds(seed, task, ...)[first + i]`
-    episodes    how many
-    quality     their tag, or None
-    versions    of the simulator's packages
+    Episode i of these was reset with `episode_seeds(seed, task, ...)[first + i]`.
     """
 
-    policy: str
-    noise: float
+    policy: str  # "random", "scripted", or the SHA-256 of a policy file
+    noise: float  # standard deviation of the normal noise added to its actions
     seed: int
     first: int
-    episodes: int
-    quality: str | None
-    versions: dict[str, str]
+    episodes: int  # how many
+    quality: str | None  # their tag
+    versions: dict[str, str]  # of the simulator's packages
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from pwm.runtime.progress import progress
 if TYPE_CHECKING:
     import gymnasium
 
-OURS = "pwm"
-"""Key in an exported dataset's metadata for what Minari has no field for."""
+OURS = "pwm"  # key in an exported dataset's metadata for what Minari has no field for
 _AT_ONCE = 64  # episodes read per call
 
 
@@ -200,9 +199,8 @@ def _flatten(space: gymnasium.Space, where: str) -> _Flat:
 
     if isinstance(space, spaces.Box):
         if len(space.shape) > 2 or not (space.dtype is not None and space.dtype.kind in "fiu"):
-            raise PWMError(
-                f"{where}: {list(space.shape)} {space.dtype} looks like images; only vectors can be imported"
-            )
+            found = f"{list(space.shape)} {space.dtype}"
+            raise PWMError(f"{where}: {found} looks like images; only vectors can be imported")
         width = int(np.prod(space.shape))
         return _Flat(width, lambda values: np.asarray(values, np.float32).reshape(len(values), width))
     if isinstance(space, (spaces.Dict, spaces.Tuple)):

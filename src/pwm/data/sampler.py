@@ -94,10 +94,8 @@ class SliceSampler:
         return self._gather(tasks, transition, transition + self._episode[j])
 
     def _gather(self, tasks: np.ndarray, transition: np.ndarray, observation: np.ndarray) -> SliceBatch:
-        """Slices whose first transition and first observation are at these rows of their tasks' files, all [B].
-
-        Reads whole slices, task by task, and then puts them in place: three times as fast as reading single rows.
-        """
+        """Slices whose first transition and first observation are at these rows of their tasks' files, all [B]."""
+        # Reads whole slices, task by task, and then puts them in place: three times as fast as reading single rows.
         b, last = self.batch_size, np.cumsum(np.bincount(tasks, minlength=len(self.store.tasks))).tolist()
         order = np.argsort(tasks, kind="stable")
         place = np.empty(b, np.int64)
@@ -139,10 +137,8 @@ def split_episodes(
     """Split every task's episodes at random into (train, held out), as sorted int64 episode numbers.
 
     A fraction above zero holds out at least one episode of each task that has two or more, and always leaves one to
-    train on. The split of a task depends on its id, the seed and the fraction, not on the other tasks.
-
-    Raises:
-        PWMError: the fraction is not in [0, 1).
+    train on. The split of a task depends on its id, the seed and the fraction, not on the other tasks. Raises PWMError
+    if the fraction is not in [0, 1).
     """
     require(0 <= held_out_fraction < 1, "held_out_fraction", held_out_fraction, "in [0, 1)")
     train, held_out = {}, {}

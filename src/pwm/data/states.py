@@ -13,8 +13,7 @@ from pwm.data.store import EpisodeStore
 from pwm.runtime import random
 from pwm.runtime.errors import PWMError
 
-COARSE = 1 << 20
-"""Up to this many transitions of a task, 2^23 different numbers reach all of them about equally often."""
+COARSE = 1 << 20  # up to this many transitions of a task, 2^23 different numbers reach all about equally often
 
 
 class StateSource:
@@ -28,8 +27,7 @@ class StateSource:
         device: where the tensors go.
         weights: task -> [episodes], relative sampling weight of each episode's transitions; uniform by default.
         widths: (observation, action) width to pad to; the store's widest by default.
-        early: fraction of every batch (its first columns) that is drawn from the first tenth of the episodes, which
-            often decides the return and makes up little of the data.
+        early: fraction of every batch (its first columns) that is drawn from the first tenth of the episodes.
 
     Raises:
         PWMError: a task is not in the store, or has no episode to draw from.
@@ -52,10 +50,7 @@ class StateSource:
         self._fine = any(len(store[task].rewards) > COARSE for task in self._members)
 
     def draw(self, keys: Tensor, counter: int | Tensor, batch: int) -> Tensor:
-        """Uniform numbers [members, batch] for `gather` and `states`, see `runtime.random`.
-
-        Tasks with more than `COARSE` transitions get numbers of finer resolution.
-        """
+        """Uniform numbers [members, batch] for `gather` and `states`; finer if a task has many transitions."""
         return random.uniform(keys, counter, (batch,), fine=self._fine)
 
     def gather(self, uniform: Tensor) -> tuple[Tensor, Tensor]:

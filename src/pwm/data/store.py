@@ -101,6 +101,11 @@ class EpisodeStore:
         return self._fingerprint or sha256(self.path / MANIFEST)
 
 
+def sample_store_path() -> Path:
+    """Folder of the bundled episode store: four dm_control tasks, 100 episodes each (see CARD.md in it)."""
+    return Path(__file__).parent / "sample"
+
+
 def open_store(path: PathLike, tasks: Sequence[str] | None = None, verify: bool = False) -> EpisodeStore:
     """Open the store in the folder `path`, with all its tasks or only `tasks` (in that order).
 
@@ -184,10 +189,8 @@ def _verify(folder: Path, entry: TaskEntry, episodes: TaskEpisodes) -> None:
                 row = start + int(np.nonzero(~np.isfinite(part))[0][0])
                 starts = episodes.offsets + (np.arange(len(episodes.offsets)) if name == "observations" else 0)
                 episode = int(np.searchsorted(starts, row, side="right")) - 1
-                raise PWMError(
-                    f"{folder / name}.npy: row {row} (task {entry.id}, episode {episode}) holds NaN or infinity; "
-                    "leave that episode out and write the store again"
-                )
+                place = f"{folder / name}.npy: row {row} (task {entry.id}, episode {episode})"
+                raise PWMError(f"{place} holds NaN or infinity; leave that episode out and write the store again")
     inside = np.array(episodes.terminations)
     inside[episodes.offsets[1:] - 1] = False
     if inside.any():

@@ -16,33 +16,27 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.tasks.registry import get_task, list_tasks
 
-BINS = 10
 _BARS = " ▁▂▃▄▅▆▇█"
 _ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
 class TaskSummary:
-    """One task of a store.
-
-    returns      undiscounted, one per episode, float32 [episodes]
-    qualities    number of episodes by tag; "" counts those without
-    size         bytes on disk
-    """
+    """One task of a store."""
 
     id: str
     observation_dim: int
     action_dim: int
     transitions: int
     lengths: np.ndarray
-    returns: np.ndarray
-    qualities: dict[str, int]
-    size: int
+    returns: np.ndarray  # undiscounted, float32 [episodes]
+    qualities: dict[str, int]  # number of episodes by tag; "" counts those without
+    size: int  # bytes on disk
     source: str | None
 
     def histogram(self) -> np.ndarray:
         """Number of episodes in ten equal bins from the lowest to the highest return, int64 [10]."""
-        return np.histogram(self.returns, BINS)[0]
+        return np.histogram(self.returns, bins=10)[0]
 
 
 def summarise(store: EpisodeStore) -> Iterator[TaskSummary]:
@@ -67,10 +61,8 @@ def check_task(path: PathLike, manifest: Manifest, task: str) -> list[str]:
     """Check all data of one task; returns a line per problem.
 
     Checks files, shapes, checksums, finite numbers and terminations (`open_store` with `verify`), the range of
-    actions, episode lengths, the manifest's returns, and the task's sizes if the task is registered.
-
-    Raises:
-        PWMError: the store has no such task.
+    actions, episode lengths, the manifest's returns, and the task's sizes if the task is registered. Raises PWMError if
+    the store has no such task.
     """
     entries = {entry.id: entry for entry in manifest.tasks}
     try:

@@ -27,8 +27,7 @@ from pwm.tasks.registry import task_set
 from pwm.tasks.spec import TaskSpec
 
 FIELDS = {"obs": 3, "action": 3, "reward": 2, "task": 2}
-KNOWN = {(501, 24): "mt30", (101, 39): "mt80"}
-"""(rows per episode, width of obs) -> the published task set with these sizes."""
+KNOWN = {(501, 24): "mt30", (101, 39): "mt80"}  # (rows per episode, width of obs) -> published task set
 _BLOCK = 16 << 20  # bytes per read
 
 
@@ -143,15 +142,11 @@ def _specs(chunks: Sequence[Chunk], set_name: str | None) -> tuple[TaskSpec, ...
     specs = task_set(name)
     for spec in specs:
         if rows - 1 > spec.episode_length:
-            raise PWMError(
-                f"{chunks[0].path}: episodes have {rows - 1} steps, but {spec.id} of {name} has at most "
-                f"{spec.episode_length}; choose another --task-set"
-            )
+            most = f"{spec.id} of {name} has at most {spec.episode_length}; choose another --task-set"
+            raise PWMError(f"{chunks[0].path}: episodes have {rows - 1} steps, but {most}")
         if spec.observation_dim > o or spec.action_dim > a:
-            raise PWMError(
-                f"{chunks[0].path}: holds {o} observations and {a} actions, but {spec.id} of {name} has "
-                f"{spec.observation_dim} and {spec.action_dim}; choose another --task-set"
-            )
+            needs = f"{spec.id} of {name} has {spec.observation_dim} and {spec.action_dim}; choose another --task-set"
+            raise PWMError(f"{chunks[0].path}: holds {o} observations and {a} actions, but {needs}")
     return specs
 
 
@@ -174,11 +169,9 @@ def _scan(chunks: Sequence[Chunk], tasks: int) -> list[np.ndarray]:
                 wrong = (block != block[:, :1]).any(1) | (block[:, 0] < 0) | (block[:, 0] >= tasks)
                 if wrong.any():
                     row = int(wrong.argmax())
+                    need = f"a number from 0 to {tasks - 1}; choose another --task-set, or copy the file again"
                     values = np.unique(block[row])[:5].tolist()
-                    raise PWMError(
-                        f"{chunk.path}: episode {first + row} has task {values}, need a number from 0 to {tasks - 1}; "
-                        "choose another --task-set, or copy the file again"
-                    )
+                    raise PWMError(f"{chunk.path}: episode {first + row} has task {values}, need {need}")
                 found[first:last] = block[:, 0]
                 bar.advance(last - first)
             kinds.append(found)
@@ -212,10 +205,8 @@ class _Copy:
             spec, where = self.specs[k], f"{chunk.path}, episode {first + i}"
             o, a = _sizes(spec)
             if not self.any_padding and observations[i, :, o:].any():
-                raise PWMError(
-                    f"{where}: {spec.id} has {o} observations, but the entries beyond are not zero; choose another "
-                    "--task-set, or accept them with --any-padding"
-                )
+                cure = "choose another --task-set, or accept them with --any-padding"
+                raise PWMError(f"{where}: {spec.id} has {o} observations, but the entries beyond are not zero; {cure}")
             try:
                 self.writer.add_episode(
                     spec.id, observations[i, :, :o], actions[i, 1:, :a], rewards[i, 1:], quality=self.quality

@@ -48,8 +48,7 @@ class StoredTensor(Sealed):
 
     file: BinaryIO
     path: Path
-    start: int
-    """Position of its first number in the file, in bytes."""
+    start: int  # position of its first number in the file, in bytes
     shape: tuple[int, ...]
     dtype: np.dtype
 

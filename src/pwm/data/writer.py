@@ -18,8 +18,7 @@ from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, cannot_write, sha256, write_array
 from pwm.runtime.progress import progress
 
-ACTION_TOLERANCE = 1e-6
-"""How far an action may exceed [-1, 1], for rounding."""
+ACTION_TOLERANCE = 1e-6  # how far an action may exceed [-1, 1], for rounding
 
 
 class WrongEpisode(PWMError):
@@ -135,16 +134,14 @@ class StoreWriter:
         manifest.check_id(id, self.path)
         if id in self._tasks:
             raise PWMError(f"task {id}: declared twice; declare each task once")
-        facts = {"observation_dim": observation_dim, "action_dim": action_dim}
-        facts |= {"episode_length": episode_length, "action_repeat": action_repeat}
+        facts = dict(zip(manifest.SIZES, (observation_dim, action_dim, episode_length, action_repeat), strict=True))
         for name, size in facts.items():
             require(size >= 1, f"task {id}: {name}", size, "at least 1")
         about = {"id": id, "source": source, "origins": tuple(origins)}
         try:
-            writer = _TaskWriter(self.path / id, about | facts, observation_dim, action_dim)
+            self._tasks[id] = _TaskWriter(self.path / id, about | facts, observation_dim, action_dim)
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        self._tasks[id] = writer
 
     def add_episode(
         self,
@@ -201,10 +198,7 @@ class StoreWriter:
         return self._qualities[quality]
 
     def close(self, show: bool = False) -> None:
-        """Finish all files, then write the manifest. Further calls do nothing.
-
-        Checksums require reading all data again; `show` shows the progress.
-        """
+        """Finish all files, then write the manifest; `show` shows the progress. Further calls do nothing."""
         if self._closed:
             return
         empty = [task for task, writer in self._tasks.items() if not writer.returns]
@@ -264,10 +258,8 @@ def _check_range(actions: np.ndarray, where: str) -> None:
     beyond = np.abs(actions).max(axis=1) > 1.0 + ACTION_TOLERANCE
     if beyond.any():
         step = int(beyond.argmax())
-        worst = float(np.abs(actions[step]).max())
-        raise WrongEpisode(
-            f"{where}: {worst:.6g} at step {step} is outside [-1, 1]; scale actions to [-1, 1], as the task takes them"
-        )
+        found = f"{float(np.abs(actions[step]).max()):.6g} at step {step} is outside [-1, 1]"
+        raise WrongEpisode(f"{where}: {found}; scale actions to [-1, 1], as the task takes them")
 
 
 def check_space(path: PathLike, size: int) -> None:

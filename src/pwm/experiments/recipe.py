@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pwm.data.sample import sample_store_path
-from pwm.data.store import open_store
+from pwm.data.store import open_store, sample_store_path
 from pwm.experiments.page import made_by, mean_interval, origins, table
 from pwm.experiments.quickstart import quickstart_run
 from pwm.pipeline.evaluate import evaluate

@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from pwm.data.sample import sample_store_path
-from pwm.data.store import open_store
+from pwm.data.store import open_store, sample_store_path
 from pwm.pipeline.evaluate import evaluate
 from pwm.pipeline.learn import learn
 from pwm.pipeline.pretrain import pretrain

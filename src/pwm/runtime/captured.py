@@ -1,8 +1,7 @@
 """An update as a CUDA graph: recorded once and then replayed.
 
-Small updates on a GPU are dominated by thousands of kernel launches; a graph needs one. A recorded update must keep its
-tensors in place and in shape, must not sync with the host, and must hold whatever changes between updates (batch, step
-sizes, counters) in tensors.
+A graph needs one launch instead of thousands. A recorded update must keep its tensors in place and in shape, must not
+sync with the host, and must hold whatever changes between updates (batch, step sizes, counters) in tensors.
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ class CapturedStep:
 
     On a CUDA device, the first three calls with the same kind and shapes run eagerly (as real updates), the next is
     recorded, and later ones copy their inputs and replay. On other devices every call copies its inputs and runs the
-    step, so a CPU can test all but the recording. Only the latest recording is kept. Outputs are overwritten by the
-    next call.
+    step. Only the latest recording is kept. Outputs are overwritten by the next call.
 
     Args:
         step: a function of tensors (or None), which must obey the rules in this module's docstring.

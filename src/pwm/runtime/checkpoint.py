@@ -99,11 +99,7 @@ def updates_done(path: PathLike) -> int:
 
 
 def tensor_sizes(path: PathLike) -> dict[str, int]:
-    """Number of entries of each floating-point tensor in a file, from its header.
-
-    Raises:
-        PWMError: the file is missing or damaged.
-    """
+    """Number of entries of each floating-point tensor in a file, from its header. Raises PWMError if it is damaged."""
     with open_tensors(path, "numpy") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         return {name: math.prod(part.get_shape()) for name, part in slices.items() if "F" in part.get_dtype()}
@@ -116,10 +112,8 @@ def check_same(path: PathLike, about: Mapping[str, Any], expected: Mapping[str, 
         if isinstance(before, dict) and isinstance(now, dict):
             check_same(path, _named(name, before), _named(name, now))
         elif before != now:
-            raise PWMError(
-                f"{path}: was made with {name} = {before!s:.60}, now it is {now!s:.60}; "
-                "use the same value, or another --out for a new run"
-            )
+            cure = "use the same value, or another --out for a new run"
+            raise PWMError(f"{path}: was made with {name} = {before!s:.60}, now it is {now!s:.60}; {cure}")
 
 
 def _named(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:

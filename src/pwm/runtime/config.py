@@ -50,9 +50,8 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
 
 def _dataclass(cls: type[T], data: Any, prefix: str, path: str) -> T:
     if not isinstance(data, dict):
-        raise PWMError(
-            f"{prefix}{path.rstrip('.') or cls.__name__}: expected an object with named fields, got {data!r:.60}"
-        )
+        where = path.rstrip(".") or cls.__name__
+        raise PWMError(f"{prefix}{where}: expected an object with named fields, got {data!r:.60}")
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for name in data:
         if name not in fields:

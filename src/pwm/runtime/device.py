@@ -26,9 +26,8 @@ def resolve_device(name: str) -> torch.device:
         raise PWMError(f"device {name!r}: not supported; use auto, cpu, cuda or cuda:0")
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise PWMError(
-                f"device {name!r}: PyTorch finds no CUDA GPU; use cpu or auto, or check driver and torch build"
-            )
+            cure = "use cpu or auto, or check driver and torch build"
+            raise PWMError(f"device {name!r}: PyTorch finds no CUDA GPU; {cure}")
         if (device.index or 0) >= torch.cuda.device_count():
             raise PWMError(f"device {name!r}: there are only {torch.cuda.device_count()} GPUs, counted from cuda:0")
     return device
@@ -37,8 +36,7 @@ def resolve_device(name: str) -> torch.device:
 def set_threads(count: int | None) -> int:
     """Set the number of CPU threads that PyTorch uses (None: its default); returns the number in use.
 
-    Raises:
-        PWMError: the count is below one.
+    Raises PWMError if the count is below one.
     """
     if count is not None:
         require(count >= 1, "threads", count, "at least 1")
@@ -49,8 +47,7 @@ def set_threads(count: int | None) -> int:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for reuse instead of returning it to the kernel.
 
-    Makes training steps that allocate and free megabytes about a quarter faster. Affects the whole process, so
-    only programs should call it. Does nothing with other C libraries.
+    Training steps become about a quarter faster. Affects the whole process, so only programs should call it.
     """
     mmap_threshold, trim_threshold = -3, -1  # from malloc.h
     try:

@@ -20,12 +20,9 @@ _LONG_ENOUGH = 0.7  # seconds per call beyond which no larger size is tried
 class Estimate:
     """Estimated time and memory of a step of a run on this machine."""
 
-    seconds: float
-    """Of the updates, without reading data, checkpoints and measurements."""
-    peak_bytes: int
-    """Of all tensors, without the program and its libraries."""
-    measured: str
-    """What the estimate is based on, in words."""
+    seconds: float  # of the updates, without reading data, checkpoints and measurements
+    peak_bytes: int  # of all tensors, without the program and its libraries
+    measured: str  # what the estimate is based on, in words
 
     def __str__(self) -> str:
         days = f"{self.seconds / 86400:.1f} days" if self.seconds > 2 * 86400 else clock(self.seconds)
@@ -36,9 +33,7 @@ def timed(
     make: Callable[[int], Callable[[], object]], size: int, device: torch.device | str, start: int
 ) -> list[Point]:
     """Seconds per call of `make(n)`, for n doubling from `start` until a call takes long enough or n is `size`.
-
-    Each is the median of three calls after one to warm up.
-    """
+    Each is the median of three calls after one to warm up."""
     points: list[Point] = []
     n = min(start, size)
     while True:

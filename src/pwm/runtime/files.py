@@ -128,11 +128,7 @@ def write_tensors(path: PathLike, tensors: dict[str, torch.Tensor], metadata: di
 
 
 def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read (tensors, metadata) of a safetensors file onto `device`.
-
-    Raises:
-        PWMError: the file is missing, truncated, or not a safetensors file (pickles included).
-    """
+    """Read (tensors, metadata) of a safetensors file onto `device`. Raises PWMError if it is missing or damaged."""
     with open_tensors(path, "pt", str(device)) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
 
@@ -148,9 +144,8 @@ def open_tensors(path: PathLike, framework: str, device: str = "cpu") -> Iterato
         with safe_open(path, framework=framework, device=device) as file:
             yield file
     except (SafetensorError, OSError, ValueError) as error:
-        raise PWMError(
-            f"{path}: not a readable safetensors file ({error}); it is damaged or of another format, write it again"
-        ) from error
+        cure = "it is damaged or of another format, write it again"
+        raise PWMError(f"{path}: not a readable safetensors file ({error}); {cure}") from error
 
 
 def write_array(path: PathLike, array: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 class LiveTensors(TorchDispatchMode):
@@ -44,11 +45,7 @@ def _address(tensor: torch.Tensor) -> int:
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    if isinstance(tree, dict):
-        tree = tuple(tree.values())
-    return [x for part in tree for x in _tensors(part)] if isinstance(tree, (tuple, list)) else []
+    return [x for x in tree_leaves(tree) if isinstance(x, torch.Tensor)]
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device | str) -> int:

@@ -109,10 +109,7 @@ class MetricsLog:
 def read_metrics(folder: PathLike) -> list[dict[str, Any]]:
     """All lines of `folder/metrics.jsonl` in order, none if it does not exist. Values that were not finite are NaN.
 
-    An incomplete last line (of a killed writer) is ignored.
-
-    Raises:
-        PWMError: any other line is damaged.
+    An incomplete last line (of a killed writer) is ignored. Raises PWMError if any other line is damaged.
     """
     path = Path(folder) / _FILE
     if not path.exists():

@@ -16,11 +16,11 @@ _WINDOW = 15.0  # seconds over which the rate is averaged
 class Progress:
     """Context manager made by `progress`. `advance` takes about a microsecond unless it draws."""
 
-    def __init__(self, title: str, total: int, done: int = 0, period: float | None = None) -> None:
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
         self.title, self.total, self.done = title, total, done
         self._marks = deque([(0.0, done)])
         self._terminal = sys.stdout.isatty()
-        self._period = period if period is not None else _TERMINAL_PERIOD if self._terminal else _PLAIN_PERIOD
+        self._period = _TERMINAL_PERIOD if self._terminal else _PLAIN_PERIOD
         self._values: Mapping[str, Any] = {}
         self._bar: Any = None
         self._start = self._next = 0.0
@@ -70,7 +70,8 @@ class Progress:
             self._marks.append((elapsed, self.done))
         left = clock((self.total - self.done) / rate) if rate > 0 else "?"
         parts = [f"{self.done}/{self.total}", f"{rate:.3g}/s", f"{clock(elapsed)} elapsed", f"{left} left"]
-        return "  ".join(parts + [f"{name} {_show(value)}" for name, value in self._values.items()])
+        values = {name: x if isinstance(x, str) else f"{float(x):.4g}" for name, x in self._values.items()}
+        return "  ".join(parts + [f"{name} {text}" for name, text in values.items()])
 
 
 def progress(title: str, total: int, done: int = 0) -> Progress:
@@ -83,10 +84,6 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(round(max(seconds, 0.0)), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
-
-
-def _show(value: Any) -> str:
-    return value if isinstance(value, str) else f"{float(value):.4g}"
 
 
 def _rich_bar(title: str, total: int, done: int) -> Any:

@@ -21,11 +21,7 @@ def run_file(run: PathLike) -> Path:
 
 
 def read_run_file(run: PathLike) -> dict[str, Any]:
-    """The content of run.json; empty if there is none.
-
-    Raises:
-        PWMError: the file is damaged.
-    """
+    """The content of run.json; empty if there is none. Raises PWMError if it is damaged."""
     path = run_file(run)
     record = read_json(path) if path.exists() else {}
     sound = isinstance(record, dict) and all(
@@ -47,11 +43,8 @@ def refuse_changes(run: PathLike, settings: Mapping[str, Any]) -> None:
         if not isinstance(before, dict) or before == now:
             continue
         name = next(key for key in (*now, *before) if before.get(key) != now.get(key))
-        old, new = _short(before.get(name)), _short(now.get(name))
-        raise PWMError(
-            f"{run}: was started with {section}.{name} = {old}, now it is {new}; "
-            "use the same value, or another --out for a new run"
-        )
+        changed = f"{section}.{name} = {_short(before.get(name))}, now it is {_short(now.get(name))}"
+        raise PWMError(f"{run}: was started with {changed}; use the same value, or another --out for a new run")
 
 
 def record_step(

@@ -19,10 +19,7 @@ class Stopwatch:
     """Times the stages of the run in `folder`: `with stopwatch.stage("pretrain"): ...`.
 
     A stage counts from the end of the previous one (the first from `since`, a `time.perf_counter()`), so that stages
-    add up to the total time. A run that skips all stages adds nothing.
-
-    Raises:
-        PWMError: `folder/clock.json` is damaged.
+    add up to the total time. A run that skips all stages adds nothing. Raises PWMError if the saved file is damaged.
     """
 
     def __init__(self, folder: PathLike, since: float | None = None) -> None:
