@@ -22,11 +22,11 @@ class Entry(NamedTuple):
 
 EXPERIMENTS = {
     "quickstart": Entry("pwm.experiments.quickstart", "the quickstart over three seeds (6 minutes)"),
-    "recipe": Entry("pwm.experiments.recipe", "what the parts of the quickstart's recipe are worth (10 minutes)"),
-    "precision": Entry("pwm.experiments.precision", "bfloat16 beside float32 by final scores (half an hour)"),
+    "recipe": Entry("pwm.experiments.recipe", "what the parts of the quickstart's recipe contribute (10 minutes)"),
+    "precision": Entry("pwm.experiments.precision", "the quickstart in bfloat16 and float32 (half an hour)"),
     "locomotion": Entry("pwm.experiments.locomotion", "SHAC, PPO and SAC on Ant and Hopper (5 hours)"),
     "locomotion_gradients": Entry(
-        "pwm.experiments.locomotion_gradients", "gradients of the locomotion tasks beside differences (7 minutes)"
+        "pwm.experiments.locomotion_gradients", "gradients of the locomotion tasks and finite differences (7 minutes)"
     ),
 }
 

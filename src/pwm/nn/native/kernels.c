@@ -1,5 +1,5 @@
-/* What stands between the matrix products, one pass over memory for each: bias, Mish, LayerNorm, SimNorm and their
- * backward passes; LayerNorm's gain and shift taken into the next weights; gradient clipping and Adam.
+/* What lies between the matrix products, in one pass over memory each: bias, Mish, LayerNorm, SimNorm and their
+ * backward passes; folding of LayerNorm's gain and shift into the next weights; gradient clipping and Adam.
  *
  * Matrices are row-major. Sums over rows go block by block, so that results do not depend on the thread count.
  */
@@ -165,7 +165,7 @@ void norm_act_backward(const void *g, int g_kind, const void *x, int x_kind, con
     }
 }
 
-/* ---- LayerNorm's gain and shift taken into the layer that follows: W' = gain W, b' = b + shift W ----------------
+/* ---- Folding LayerNorm's gain and shift into the next layer: W' = gain W, b' = b + shift W ----------------
  * weight [members, a, n], gain and shift [members, a], bias [members, n]. */
 void fold(const float *weight, const float *gain, const float *shift, const float *bias, i64 members, i64 a, i64 n,
           void *to_weight, int kind, float *to_bias, int threads) {
@@ -183,7 +183,7 @@ void fold(const float *weight, const float *gain, const float *shift, const floa
     }
 }
 
-/* The way back: gradients of weight, gain and shift from those of W' and b' (which is also that of b). */
+/* Backward: gradients of weight, gain and shift from those of W' and b' (which is also that of b). */
 void fold_backward(const void *g, int g_kind, const float *g_bias, const float *weight, const float *gain,
                    const float *shift, i64 members, i64 a, i64 n, float *to_weight, float *to_gain, float *to_shift,
                    int threads) {

@@ -1,4 +1,4 @@
-/* Vectors of 16 float32 numbers, and the functions of one row that the kernels are made of.
+/* Vectors of 16 float32 numbers, and functions of one row for the kernels.
  *
  * A `kind` names a number format: 0 float32, 1 bfloat16. All arithmetic is float32. Where a row ends within a vector,
  * the lanes beyond it are loaded as zero and never stored.
@@ -24,7 +24,7 @@ typedef uint16_t vh __attribute__((vector_size(32)));
 #define PARALLEL _Pragma("omp parallel for num_threads(threads) if (threads > 1) schedule(static)")
 #define LANES 16
 #define VECTORS(n) (((n) + LANES - 1) / LANES)
-#define TOGETHER 4 /* rows whose sums are formed side by side, so that none waits for another */
+#define TOGETHER 4 /* rows summed at the same time, to hide latency */
 #define BLOCK 32 /* rows whose share of a column sum is formed in one go */
 
 INLINE vf all(float x) { return x - (vf){0}; }

@@ -1,9 +1,9 @@
-/* Right factors of bfloat16 products made ready once, and products with them. */
+/* Packs right factors of bfloat16 products, and multiplies with them. */
 #include "products.h"
 
 #define ROWS 64 /* of the left factor that stay in the cache while panels pass by */
 
-/* Words that a packed factor takes. */
+/* Size of a packed factor in words. */
 i64 packed_words(i64 members, i64 k, i64 n) { return members * PAIRS(k) * WIDE(n); }
 
 /* w: factors [members, k, n], or [members, n, k] with `columns`, of number format `kind`. */
@@ -33,7 +33,7 @@ void multiply_packed(const void *x, const word *factors, i64 members, i64 rows, 
     }
 }
 
-/* Whether these products are the fastest that this processor has: without instructions for bfloat16 they are slow, and
+/* Whether these products are the fastest on this processor: without instructions for bfloat16 they are slow, and
  * with tiles in hardware (AMX) PyTorch's are faster. */
 int multiplies_bfloat16(void) {
 #if defined(__AVX512BF16__) && !defined(__AMX_BF16__)

@@ -1,8 +1,8 @@
-/* Many small networks learn numbers: the gradient of each one's squared error, in bfloat16 products, without a graph.
+/* Regression by many small networks: the gradient of each one's squared error, with bfloat16 products.
  *
- * A network is Linear -> Mish -> LayerNorm per hidden layer, then Linear to one number. A block of rows goes all the way
- * there and back while it lies in the cache; what weight gradients need of it is written down in the order that their
- * products read. Sums over rows go block by block, so that results do not depend on the thread count.
+ * A network is Linear -> Mish -> LayerNorm per hidden layer, then Linear to one number. A block of rows goes forward and
+ * backward while it is in the cache; inputs of the weight gradients are written in the order in which their products
+ * read them. Sums over rows go block by block, so that results do not depend on the thread count.
  */
 #include "products.h"
 #include "rows.h"
@@ -29,7 +29,7 @@ typedef struct {
     float *loss;                /* [groups * each] */
 } Job;
 
-/* What one network needs between its phases. */
+/* State of one network between phases. */
 typedef struct {
     word *forward[MOST], *backward[MOST]; /* folded weights and their transposes, as the right factor */
     word *input[MOST], *low[MOST];        /* of each layer: input and gradient at its product, neighbouring rows in one word */
@@ -37,7 +37,7 @@ typedef struct {
     float *shares;                        /* sums over the rows of each block */
 } Net;
 
-/* What one thread needs for a block of rows. */
+/* Scratch of one thread for a block of rows. */
 typedef struct {
     vf *normed[MOST], *slope[MOST];
     float *inverse[MOST], *mean, *grad, *tile;
@@ -90,9 +90,9 @@ static void lay_space(const Job *job, Space *space, uintptr_t *at) {
     space->rows = take(at, BLOCK * WIDE(widest) * 2);
 }
 
-/* ---- Weights made ready ----------------------------------------------------------------------------------------- */
+/* ---- Packing weights -------------------------------------------------------------------------------------------- */
 
-/* Biases of hidden layer l with the shift of the LayerNorm before it taken in. */
+/* Biases of hidden layer l, with the shift of the previous LayerNorm folded in. */
 static void ready_bias(const Job *job, i64 number, const Net *net, i64 l) {
     i64 k = job->widths[l], n = job->widths[l + 1];
     memcpy(net->bias[l], job->biases[l] + number * n, (size_t)n * 4);
@@ -115,7 +115,7 @@ static void ready_last(const Job *job, i64 number, const Net *net) {
     *net->bias[l] = job->biases[l][number] + total(sum);
 }
 
-/* ---- Rows, there and back --------------------------------------------------------------------------------------- */
+/* ---- Forward and backward --------------------------------------------------------------------------------------- */
 
 /* `count` rows of n entries, rounded: as rows, if wanted, and as words of two rows each, of which pair p begins with
  * vector v at pairs + start[v] + p * step[v]. */
@@ -215,7 +215,7 @@ static void block_of_rows(const Job *job, i64 number, const Net *net, const Spac
 
 /* ---- Gradients ---------------------------------------------------------------------------------------------------*/
 
-/* Loss, and the gradients that are sums over rows: of biases, and of what the last layer holds. */
+/* Loss, and the gradients that are sums over rows: of biases, and of the last layer. */
 static void sum_up(const Job *job, i64 number, const Net *net) {
     i64 size = share_of(job), l = job->layers - 1, n = job->widths[l];
     float *sums = net->shares;

@@ -1,9 +1,9 @@
-/* What several kernels do with a few rows: Mish and LayerNorm of a fleet's layer, and the way back of folded weights. */
+/* Functions of a few rows for several kernels: Mish and LayerNorm of a fleet's layer, and backward of folded weights. */
 #pragma once
 #include "lanes.h"
 
 /* y [count, VECTORS(n)]: LayerNorm of Mish(x + bias), of up to TOGETHER rows from row i of x, which lie `stride` entries
- * apart; `mean` and `inverse` receive what the way back needs, and so does `slope` [count, VECTORS(n)], if wanted. */
+ * apart; `mean` and `inverse` receive what backward needs, and so does `slope` [count, VECTORS(n)], if wanted. */
 INLINE void mish_norm_rows(const void *x, int kind, i64 i, i64 stride, const float *const *bias, i64 count, i64 n, vf *y,
                            float *mean, float *inverse, vf *slope) {
     i64 wide = VECTORS(n);
