@@ -16,19 +16,10 @@ from pwm.tasks.spec import TaskSpec
 Index = tuple[int, int]
 """(task, episode): the environment's place in the table."""
 _ALIGNMENT = 64
-# Name, type and number of trailing axes (observations and actions have one) of each array of a table.
-_FIELDS = (
-    ("observations", np.float32),
-    ("actions", np.float32),
-    ("seeds", np.int64),
-    ("rewards", np.float64),
-    ("returns", np.float64),
-    ("lengths", np.int64),
-    ("running", np.bool_),
-    ("terminated", np.bool_),
-    ("success", np.float64),
-    ("success_any", np.float64),
-)
+_FIELDS: dict[str, Any] = dict.fromkeys(("observations", "actions"), np.float32)
+_FIELDS |= dict.fromkeys(("rewards", "returns", "success", "success_any"), np.float64)
+_FIELDS |= dict.fromkeys(("seeds", "lengths"), np.int64) | dict.fromkeys(("running", "terminated"), np.bool_)
+"""Name and type of each array of a table."""
 
 
 class Table:
@@ -63,7 +54,7 @@ class Table:
         if buffer is None:
             buffer = bytearray(self.size(math.prod(shape), observation_dim, action_dim))
         offset = 0
-        for name, kind in _FIELDS:
+        for name, kind in _FIELDS.items():
             whole = (*shape, *widths.get(name, ()))
             array = np.frombuffer(buffer, kind, math.prod(whole), offset).reshape(whole)
             setattr(self, name, array)
@@ -73,12 +64,12 @@ class Table:
     def size(environments: int, observation_dim: int, action_dim: int) -> int:
         """Bytes of a table for that many environments, tasks times episodes."""
         widths = {"observations": observation_dim, "actions": action_dim}
-        counts = [(environments * widths.get(name, 1), kind) for name, kind in _FIELDS]
+        counts = [(environments * widths.get(name, 1), kind) for name, kind in _FIELDS.items()]
         return sum(_aligned(count * np.dtype(kind).itemsize) for count, kind in counts)
 
     def clear(self) -> None:
         """The state before the first reset."""
-        for name, _ in _FIELDS:
+        for name in _FIELDS:
             getattr(self, name).fill(np.nan if name.startswith("success") else 0)
 
     def start(self, index: tuple[Any, ...], observation: np.ndarray) -> None:

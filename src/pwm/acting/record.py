@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pwm.acting.environments import Table
-from pwm.acting.rollout import Act, Simulators, run_episodes
+from pwm.acting.rollout import Act, run_episodes
+from pwm.acting.side_by_side import SideBySide
+from pwm.acting.workers import Workers
 from pwm.data.store import Episode
 from pwm.tasks.spec import TaskSpec
 
@@ -17,7 +19,7 @@ def record_episodes(
     specs: Sequence[TaskSpec],
     act: Act,
     seeds: ArrayLike,
-    workers: Simulators | None = None,
+    workers: Workers | SideBySide | None = None,
     on_step: Callable[[int], None] | None = None,
     observation_dim: int | None = None,
 ) -> list[list[Episode]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,28 +15,11 @@ from pwm.acting.workers import Workers
 from pwm.runtime.errors import PWMError
 from pwm.tasks.spec import TaskSpec
 
+if TYPE_CHECKING:
+    from pwm.acting.side_by_side import SideBySide
+
 Act = Callable[[np.ndarray], np.ndarray]
 """Observations float32 [N, E, O] of N tasks x E episodes -> actions [N, E, A]; both padded at the end."""
-
-
-class Simulators(Protocol):
-    """Steps the environments of groups of episodes, one group after the other: `Workers` or `SideBySide`."""
-
-    def begin(self, specs: Sequence[TaskSpec], seeds: np.ndarray, observation_dim: int, action_dim: int) -> Table:
-        """Reset N tasks x E episodes with `seeds` [N, E]; their table."""
-        ...
-
-    def step(self) -> None:
-        """One step of every running episode, with the actions in the table."""
-        ...
-
-    def end(self) -> None:
-        """End the group."""
-        ...
-
-    def close(self) -> None:
-        """Release everything."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ def run_episodes(
     seeds: ArrayLike,
     on_step: Callable[[int], None] | None = None,
     observation_dim: int | None = None,
-    workers: Simulators | None = None,
+    workers: Workers | SideBySide | None = None,
     watch: Callable[[Table], None] | None = None,
 ) -> EpisodeResults:
     """Play episode e of task n with seed `seeds[n, e]`, all in parallel.

@@ -96,7 +96,7 @@ class Workers:
         for worker, share in zip(self._others, shares[1:]):
             worker.begin(dims, payloads, table.seeds, specs, share)
         self._own.add(shares[0])
-        refused = [refusal for worker in self._others for refusal in worker.refused()]
+        refused = [refusal for worker in self._others for refusal in worker.receive()]
         self._own.add(index for index, _ in refused)
         for index, reason in refused:
             self._keep_here(specs[index[0]].id, reason)
@@ -133,7 +133,7 @@ class Workers:
         """Close the environments and end the processes."""
         others, self._others = self._others, []
         for worker in others:
-            worker.hang_up()
+            worker.pipe.close()
         try:
             self.end()
         finally:
@@ -168,7 +168,7 @@ class _Worker:
     """Handle of another process."""
 
     def __init__(self, context: Any, buffer: Any, at: Any, place: int) -> None:
-        self._pipe, theirs = context.Pipe()
+        self.pipe, theirs = context.Pipe()
         self._at, self._place = at, place
         self._describe = lambda: "no environment yet"
         self._process = context.Process(target=_work, args=(theirs, buffer, at, place), daemon=True)
@@ -194,24 +194,20 @@ class _Worker:
         needed = {n for n, _ in share}
         self.send((dims, [p if n in needed else None for n, p in enumerate(payloads)], list(share)))
 
-    def refused(self) -> list[tuple[Index, str]]:
-        """The environments that could not be built there, with reasons."""
-        return self._receive()
-
     def wait(self) -> None:
         """Wait until it has finished its command; raises the PWMError that occurred there."""
-        if (failure := self._receive()) is not None:
+        if (failure := self.receive()) is not None:
             raise PWMError(failure)
 
     def send(self, message: Any) -> None:
         try:
-            self._pipe.send(message)
+            self.pipe.send(message)
         except OSError as error:
             raise self._died() from error
 
-    def _receive(self) -> Any:
+    def receive(self) -> Any:
         try:
-            return self._pipe.recv()
+            return self.pipe.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
 
@@ -223,10 +219,6 @@ class _Worker:
             f"{self._describe()}: the worker process died ({how}); use fewer workers if memory ran out, "
             "or 0 workers to see the environment fail in this process"
         )
-
-    def hang_up(self) -> None:
-        """Close the pipe, which makes it exit."""
-        self._pipe.close()
 
     def stop(self) -> None:
         """Wait for it to exit; terminate or kill it if it does not."""

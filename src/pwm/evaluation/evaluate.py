@@ -116,19 +116,19 @@ class _Evaluation:
         if not todo and not tasks:
             return
         size = max(1, MAX_ENVIRONMENTS // len(self.seeds))
-        groups = [_split(tasks, size), _split(todo, size)]
-        steps = sum(self._steps([_spec(x) for x in group]) for kind in groups for group in kind)
-        agent_steps = len(self.seeds) * sum(_spec(x).episode_length for x in [*tasks, *todo])
+        own = [member.spec for member in todo]
+        steps = sum(self._steps(group) for group in [*_split(tasks, size), *_split(own, size)])
+        agent_steps = len(self.seeds) * sum(spec.episode_length for spec in [*tasks, *own])
         with (
             self.clock.stage("evaluate"),
             progress("Evaluation", steps) as bar,
             MetricsLog(self.run) as log,
             open_workers(workers, list(self.specs.values()), MAX_ENVIRONMENTS, agent_steps) as pool,
         ):
-            for group in groups[0]:
+            for group in _split(tasks, size):
                 scores = self._play(group, lambda seeds, first, g=group: random_policy(g, seeds), bar, pool)
                 self.random |= {spec.id: own for spec, own in zip(group, scores)}
-            for group in groups[1]:
+            for group in _split(todo, size):
                 policies = [member.policy for member in group]
                 specs = [member.spec for member in group]
                 played = self._play(specs, lambda seeds, first, p=policies: act_together(p, first), bar, pool)
@@ -183,11 +183,8 @@ class _Evaluation:
         parts: list[EpisodeResults] = []
         begin, done, first = bar.done, 0, 0
 
-        def advance(step: int) -> None:
-            bar.advance(1)
-
         for seeds in np.array_split(table, self._parts(specs), axis=1):
-            parts.append(run_episodes(specs, actor(seeds, first), seeds, advance, None, pool))
+            parts.append(run_episodes(specs, actor(seeds, first), seeds, lambda step: bar.advance(), None, pool))
             first += seeds.shape[1]
             done += max(spec.episode_length for spec in specs)
             bar.advance(begin + done - bar.done)  # if all episodes ended early
@@ -258,10 +255,6 @@ def _data_means(run: Path, task: str) -> dict[str, float | None]:
     except PWMError:
         pass
     return {"data_mean": None, "data_best10_mean": None}
-
-
-def _spec(x: TaskSpec | _Member) -> TaskSpec:
-    return x.spec if isinstance(x, _Member) else x
 
 
 def _split(items: Sequence[Any], size: int) -> list[Sequence[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pwm.evaluation.aggregate import OVER_SEEDS, OVER_TASKS, OVER_TASKS_PUBLISHED, STATISTICS
 from pwm.report.record import is_number
-from pwm.report.words import ABSENT, count
+from pwm.report.words import ABSENT, aligned, count
 from pwm.runtime.errors import PWMError
 
 LABELS = {"iqm": "IQM", "mean": "Mean", "median": "Median"}
@@ -119,11 +119,7 @@ def aggregate_text(results: dict[str, Any]) -> str:
     lines = []
     if aggregate.statistics:
         lines.append(f"Normalised scores of {title(aggregate)}:")
-        table = [("", "value", *aggregate.intervals), *aggregate_rows(aggregate)]
-        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        for first, *rest in table:
-            cells = [first.ljust(widths[0]), *(text.rjust(width) for text, width in zip(rest, widths[1:]))]
-            lines.append("  ".join(cells).rstrip())
+        lines.append(aligned([("", "value", *aggregate.intervals), *aggregate_rows(aggregate)]))
     return "\n".join([*lines, *aggregate.notes])
 
 

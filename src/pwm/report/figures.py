@@ -16,8 +16,6 @@ from pwm.report.record import RunRecord, is_number
 from pwm.report.words import number
 
 FILM_TYPES = {".webp": "image/webp", ".gif": "image/gif", ".png": "image/png"}
-STRIP_RATIO = 2.2
-"""A picture this much wider than high is a strip of frames and gets its own row."""
 LOSSES = {
     "latent_loss": ("Latent consistency", "squared distance of the rolled-out latent from the encoded one"),
     "reward_loss": ("Reward", "cross-entropy of the two-hot reward, in nats"),
@@ -122,9 +120,8 @@ def film_figure(task: str, film: Path, row: Any) -> str | None:
             (width, height), frames = image.size, getattr(image, "n_frames", 1)
     except (UnidentifiedImageError, OSError, ValueError):
         return None
-    strip = frames == 1 and width > STRIP_RATIO * height
-    what = f"{'Animation' if frames > 1 else 'Strip of frames' if strip else 'Picture'} of the learned policy on {task}"
+    what = f"{'Animation' if frames > 1 else 'Picture'} of the learned policy on {task}"
     source = f"data:{FILM_TYPES[film.suffix]};base64,{base64.b64encode(data).decode()}"
     image = f'<img src="{source}" width="{width}" height="{height}" alt="{escape(what)}">'
     caption = f"mean return {number(row.policy)}" if row is not None else ""
-    return figure(task, f'<div class="scroll">{image}</div>', caption, "strip" if strip else "")
+    return figure(task, f'<div class="scroll">{image}</div>', caption)

@@ -11,18 +11,7 @@ from pwm.report.aggregate import Aggregate, read_aggregate, score_text
 from pwm.report.figures import film_figures, learning_figures, model_figures, note, section
 from pwm.report.record import RunRecord, TaskResult, read_run, unknown_columns
 from pwm.report.scores import aggregate_section
-from pwm.report.words import (
-    ABSENT,
-    count_policies,
-    duration,
-    expectations,
-    interval,
-    number,
-    percent,
-    scale,
-    summary,
-    tally,
-)
+from pwm.report.words import ABSENT, cells, count_policies, duration, expectations, number, scale, summary, tally
 from pwm.runtime.files import write_atomic
 
 HEADINGS = {
@@ -41,18 +30,10 @@ HEADINGS = {
 """Column -> (heading, CSS class)."""
 STAGES = {
     "pretrain": "Pre-training the world model",
-    "world_model": "Pre-training the world model",
     "learn": "Learning the policies",
-    "policy": "Learning the policies",
-    "policies": "Learning the policies",
     "evaluate": "Evaluating in the simulator",
-    "evaluation": "Evaluating in the simulator",
     "films": "Filming",
-    "film": "Filming",
-    "random": "Random policy",
     "train": "Training in the simulator",
-    "report": "Writing the report",
-    "data": "Opening the data",
 }
 
 
@@ -146,17 +127,14 @@ def results_section(record: RunRecord) -> str:
 
 
 def table_row(row: TaskResult, columns: Sequence[str]) -> str:
-    value = {name: number(getattr(row, name), scale(row)) for name in ("random", "data", "best", "policy")}
-    span = "" if row.interval is None else f"<span>{interval(row)}</span>"
-    contents = value | {
+    text = cells(row)
+    span = "" if row.interval is None else f"<span>{text['interval']}</span>"
+    contents = text | {
         "task": escape(row.task),
-        "policy": f"<div><b>{value['policy']}</b>{span}</div>",
+        "policy": f"<div><b>{text['policy']}</b>{span}</div>",
         "where": range_drawing(row),
-        "ratio": percent(row.ratio),
         "beats_data": mark(row.beats_data),
         "near_best": mark(row.near_best),
-        "success": percent(row.success),
-        "success_any": percent(row.success_any),
     }
     fields = []
     for name in columns:

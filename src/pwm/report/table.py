@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pwm.report.record import TaskResult, task_results, unknown_columns
-from pwm.report.words import interval, number, percent, scale
+from pwm.report.words import aligned, cells
 
 HEADINGS = {
     "task": "task",
@@ -36,14 +36,6 @@ def columns(rows: Sequence[TaskResult]) -> list[str]:
     return [name for name in HEADINGS if name not in unknown]
 
 
-def cells(row: TaskResult) -> dict[str, str]:
-    """One row of the table as plain text: column -> content."""
-    means = {name: number(getattr(row, name), scale(row)) for name in ("random", "data", "best", "policy")}
-    shares = {name: percent(getattr(row, name)) for name in ("ratio", "success", "success_any")}
-    marks = {name: MARKS[getattr(row, name)] for name in ("beats_data", "near_best")}
-    return {"task": row.task, "interval": interval(row)} | means | shares | marks
-
-
 def results_table(results: dict[str, Any]) -> Table:
     """The content of results.json as a rich table: one row per task, one mean per column.
 
@@ -60,7 +52,7 @@ def results_table(results: dict[str, Any]) -> Table:
         table.add_column(HEADINGS[name], justify=justify, overflow="fold", vertical="bottom")
     for row in rows:
         styles = {"policy": "bold", "beats_data": STYLES[row.beats_data], "near_best": STYLES[row.near_best]}
-        content = cells(row)
+        content = cells(row) | _marks(row)
         table.add_row(*(Text(content[name], styles.get(name, "")) for name in names))
     return table
 
@@ -74,7 +66,9 @@ def results_text(results: dict[str, Any]) -> str:
     rows = task_results(results)
     names = columns(rows)
     heads = [" ".join(HEADINGS[name].split()) for name in names]
-    lines = [heads, *([cells(row)[name] for name in names] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
-    pad = [str.ljust, *[str.rjust] * (len(names) - 1)]
-    return "\n".join("  ".join(f(text, w) for f, text, w in zip(pad, line, widths)).rstrip() for line in lines)
+    contents = [cells(row) | _marks(row) for row in rows]
+    return aligned([heads, *([content[name] for name in names] for content in contents)])
+
+
+def _marks(row: TaskResult) -> dict[str, str]:
+    return {name: MARKS[getattr(row, name)] for name in ("beats_data", "near_best")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pwm.report.record import RunRecord, TaskResult, find, is_number
 
@@ -26,17 +26,30 @@ def percent(value: float | None) -> str:
 
 def interval(row: TaskResult) -> str:
     """A row's bootstrap interval, as "low to high"."""
-    return (
-        ABSENT
-        if row.interval is None
-        else f"{number(row.interval[0], scale(row))} to {number(row.interval[1], scale(row))}"
-    )
+    if row.interval is None:
+        return ABSENT
+    low, high = (number(value, scale(row)) for value in row.interval)
+    return f"{low} to {high}"
 
 
 def scale(row: TaskResult) -> float:
     """The largest magnitude in a row, so that all its numbers get the same decimals."""
     values = [row.policy, row.data, row.best, row.random, *(row.interval or ())]
     return max(abs(value) for value in values if value is not None)
+
+
+def cells(row: TaskResult) -> dict[str, str]:
+    """A row's means and shares as plain text: column -> content."""
+    means = {name: number(getattr(row, name), scale(row)) for name in ("random", "data", "best", "policy")}
+    shares = {name: percent(getattr(row, name)) for name in ("ratio", "success", "success_any")}
+    return {"task": row.task, "interval": interval(row)} | means | shares
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Rows of text in aligned columns, the first to the left and the others to the right; no trailing spaces."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    pad = [str.ljust, *[str.rjust] * (len(widths) - 1)]
+    return "\n".join("  ".join(f(text, w) for f, text, w in zip(pad, row, widths)).rstrip() for row in table)
 
 
 def duration(seconds: float) -> str:
