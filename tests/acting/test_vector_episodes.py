@@ -3,14 +3,15 @@
 import torch
 
 from pwm.acting.vector_episodes import play_episodes
-from pwm.agents.perceptron_policy import BaselinePolicy, describe_policy
+from pwm.agents.perceptron_policy import KIND, BaselinePolicy
 from pwm.tasks.locomotion.environment import Step as LocomotionStep
 from pwm.tasks.vector import DifferentiableEnvironment, Step
 from tests.agents.point_mass import PointMass
 
 
 def test_the_first_episode_of_every_row():
-    about = describe_policy("shac", "point", 0, (2, 1), (4,), "elu", layer_norm=True, squash="tanh")
+    about = {"kind": KIND, "algorithm": "shac", "task": "point", "seed": 0, "hidden": [4], "activation": "elu"}
+    about |= {"observation_dim": 2, "action_dim": 1, "layer_norm": True, "squash": "tanh"}
     policy = BaselinePolicy(about)
     for parameter in policy.net.parameters():
         parameter.zero_()  # never pushes: rows that start outwards fast enough leave the line, the others stay

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pwm.acting.policy_file import policy_path
-from pwm.agents.perceptron_policy import BaselinePolicy, describe_policy
+from pwm.agents.perceptron_policy import KIND, BaselinePolicy
 from pwm.cli.main import main
 from pwm.evaluation.evaluate import evaluate_run
 from pwm.pipeline.evaluate import evaluate
@@ -27,7 +27,8 @@ TASK = "double-pendulum"
 
 def save_policy(run, simulator, seed=0, task=TASK, sizes=(6, 1)):
     facts = {} if simulator is None else {"simulator": simulator}
-    about = describe_policy("shac", task, seed, sizes, [8], "elu", layer_norm=True, squash="tanh", **facts)
+    about = {"kind": KIND, "algorithm": "shac", "task": task, "seed": seed, "hidden": [8], "activation": "elu"}
+    about |= {"observation_dim": sizes[0], "action_dim": sizes[1], "layer_norm": True, "squash": "tanh"} | facts
     policy = BaselinePolicy(about)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

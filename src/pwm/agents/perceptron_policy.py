@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,34 +67,6 @@ class BaselinePolicy(nn.Module):
     def save(self, path: PathLike) -> None:
         """Write the policy to one safetensors file, atomically."""
         write_described(path, module_tensors(self, "policy"), self.about)
-
-
-def describe_policy(
-    algorithm: str,
-    task: str,
-    seed: int,
-    sizes: tuple[int, int],
-    hidden: Sequence[int],
-    activation: str,
-    *,
-    layer_norm: bool,
-    squash: str,
-    **facts: Any,
-) -> dict[str, Any]:
-    """The description of a `BaselinePolicy`; `sizes` are (observation_dim, action_dim)."""
-    return {
-        "kind": KIND,
-        "algorithm": algorithm,
-        "task": task,
-        "seed": seed,
-        "observation_dim": sizes[0],
-        "action_dim": sizes[1],
-        "hidden": list(hidden),
-        "activation": activation,
-        "layer_norm": layer_norm,
-        "squash": squash,
-        **facts,
-    }
 
 
 def load(

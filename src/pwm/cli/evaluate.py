@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from pwm.cli.parse import command_line, parse
+from pwm.cli.parse import begin, parse
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,12 @@ class Evaluate:
 def main(arguments: Sequence[str]) -> int:
     args = parse(Evaluate, "evaluate", arguments)
 
-    from pwm.cli.main import STARTED
     from pwm.cli.show import show_results
     from pwm.pipeline.evaluate import evaluate
-    from pwm.runtime.device import keep_freed_memory, set_threads
-    from pwm.runtime.stopwatch import Stopwatch
 
-    keep_freed_memory()
-    set_threads(args.threads)
-    results = evaluate(
-        args.run,
-        args.episodes,
-        args.seed,
-        args.film_seconds,
-        args.device,
-        Stopwatch(args.run, STARTED),
-        args.workers,
-        args.return_range,
-        args.simulator,
-        command=command_line("evaluate", arguments),
-    )
+    more = begin("evaluate", arguments, args.threads, args.run)
+    more |= {"workers": args.workers, "return_ranges": args.return_range, "simulator": args.simulator}
+    results = evaluate(args.run, args.episodes, args.seed, args.film_seconds, args.device, **more)
     show_results(results)
     for task, settings in results.get("simulators", {}).items():
         print(f"Simulator of {task}: {', '.join(f'{name} {value}' for name, value in settings.items())}")

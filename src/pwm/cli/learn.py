@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from pwm.agents.pwm.config import PolicyConfig, policy_preset
-from pwm.cli.parse import command_line, parse, peek
+from pwm.cli.parse import begin, parse, peek
 from pwm.runtime.errors import PWMError
 
 
@@ -49,28 +49,23 @@ def main(arguments: Sequence[str]) -> int:
     preset = peek(arguments, "--preset", Learn.preset)
     args = parse(Learn, "learn", arguments, preset=preset, learning=policy_preset(preset))
 
-    from pwm.cli.main import STARTED
     from pwm.data.store import open_store
     from pwm.pipeline.learn import data_of, learn
-    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
-    from pwm.runtime.stopwatch import Stopwatch
+    from pwm.runtime.device import resolve_device
     from pwm.world_model.files import load_world_model
 
-    keep_freed_memory()
-    set_threads(args.threads)
     if args.seeds < 1:
         raise PWMError(f"--seeds {args.seeds}: learn at least one policy per task")
     if args.out is None and args.world_model.is_file():
         raise PWMError(f"--world-model {args.world_model} is a file; name a run folder, or add --out")
     out = args.world_model if args.out is None else args.out
+    again = begin("learn", arguments, args.threads, out)
     model = load_world_model(args.world_model, resolve_device(args.device))
     tasks = tuple(dict.fromkeys(args.task)) or model.tasks
     for task in tasks:
         model.index(task)
     store = open_store(args.data or data_of(args.world_model), tasks, verify=args.verify)
-    command, clock = command_line("learn", arguments), Stopwatch(out, STARTED)
     seeds = range(args.seed, args.seed + args.seeds)
-    more = {"fleet": args.fleet, "command": command, "clock": clock}
-    learn(model, store, out, tasks, args.learning, seeds, args.device, **more)
+    learn(model, store, out, tasks, args.learning, seeds, args.device, fleet=args.fleet, **again)
     print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
     return 0

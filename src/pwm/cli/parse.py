@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from pwm.runtime.files import PathLike
 
 T = TypeVar("T")
 
@@ -40,6 +43,17 @@ def command_line(name: str, arguments: Sequence[str]) -> str:
     """The command as typed, with PWM_TASKS if it is set."""
     own = os.environ.get("PWM_TASKS")
     return (f"PWM_TASKS={shlex.quote(own)} " if own else "") + shlex.join(["pwm", name, *arguments])
+
+
+def begin(name: str, arguments: Sequence[str], threads: int | None, run: PathLike) -> dict[str, Any]:
+    """Set up memory and threads for a long command; returns `command` and `clock` for the pipeline."""
+    from pwm.cli.main import STARTED
+    from pwm.runtime.device import keep_freed_memory, set_threads
+    from pwm.runtime.stopwatch import Stopwatch
+
+    keep_freed_memory()
+    set_threads(threads)
+    return {"command": command_line(name, arguments), "clock": Stopwatch(run, STARTED)}
 
 
 def counted(value: int, noun: str) -> str:

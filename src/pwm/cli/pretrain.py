@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pwm.cli.parse import command_line, parse, peek
+from pwm.cli.parse import begin, parse, peek
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
 
 
@@ -39,18 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     size = peek(arguments, "--size", Pretrain.size)
     args = parse(Pretrain, "pretrain", arguments, size=size, model=world_model_size(size))
 
-    from pwm.cli.main import STARTED
     from pwm.data.store import open_store
     from pwm.pipeline.pretrain import pretrain
-    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
-    from pwm.runtime.stopwatch import Stopwatch
+    from pwm.runtime.device import resolve_device
 
-    keep_freed_memory()
-    set_threads(args.threads)
+    again = begin("pretrain", arguments, args.threads, args.out)
     device = resolve_device(args.device)
     store = open_store(args.data, args.tasks or None, verify=args.verify)
-    command = command_line("pretrain", arguments)
-    clock = Stopwatch(args.out, STARTED)
-    pretrain(store, args.out, args.model, args.training, args.seed, device, command=command, clock=clock)
+    pretrain(store, args.out, args.model, args.training, args.seed, device, **again)
     print(f"World model in {args.out}. Next: pwm learn --world-model {args.out} --task {' '.join(store.tasks)}")
     return 0

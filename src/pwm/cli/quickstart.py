@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pwm.cli.parse import command_line, parse
+from pwm.cli.parse import begin, parse
 from pwm.pipeline.recipe import recipe
 
 
@@ -35,18 +35,14 @@ def main(arguments: Sequence[str]) -> int:
     args = parse(Quickstart, "quickstart", arguments)
     chosen = recipe(args.preset)
 
-    from pwm.cli.main import STARTED
     from pwm.cli.show import show_results
     from pwm.pipeline.quickstart import run_quickstart
     from pwm.report.words import duration
-    from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
-    from pwm.runtime.stopwatch import Stopwatch
+    from pwm.runtime.device import resolve_device
 
-    keep_freed_memory()
-    set_threads(args.threads)
     if not args.films:
         chosen = replace(chosen, film_seconds=0.0)
-    again = {"command": command_line("quickstart", arguments), "clock": Stopwatch(args.out, STARTED)}
+    again = begin("quickstart", arguments, args.threads, args.out)
     results = run_quickstart(args.out, chosen, args.seed, args.data, resolve_device(args.device), **again)
     print()
     show_results(results)

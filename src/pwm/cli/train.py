@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pwm.agents.sb3.config import PPOConfig, SACConfig
 from pwm.agents.shac.config import ShacConfig, shac_preset
-from pwm.cli.parse import command_line, parse, peek
+from pwm.cli.parse import begin, parse, peek
 from pwm.runtime.errors import PWMError
 from pwm.tasks.environment_config import EnvironmentConfig
 
@@ -74,28 +74,14 @@ def main(arguments: Sequence[str]) -> int:
         defaults["learning"] = shac_preset(peek(arguments, "--task", Train.task))
     args: Any = parse(command, "train", arguments, **defaults)
 
-    from pwm.cli.main import STARTED
     from pwm.pipeline.train import train
-    from pwm.runtime.device import keep_freed_memory, set_threads
-    from pwm.runtime.stopwatch import Stopwatch
 
-    keep_freed_memory()
-    set_threads(args.threads)
     if args.seeds < 1:
         raise PWMError(f"--seeds {args.seeds}: train at least one policy")
     replay = getattr(args, "save_replay", None)
     out = args.out or Path("runs") / f"{args.algo}-{args.task}"
-    train(
-        args.task,
-        out,
-        args.learning,
-        range(args.seed, args.seed + args.seeds),
-        args.simulator,
-        args.device,
-        time_budget=args.time_budget,
-        save_replay=replay,
-        command=command_line("train", arguments),
-        clock=Stopwatch(out, STARTED),
-    )
+    again = begin("train", arguments, args.threads, out) | {"time_budget": args.time_budget, "save_replay": replay}
+    seeds = range(args.seed, args.seed + args.seeds)
+    train(args.task, out, args.learning, seeds, args.simulator, args.device, **again)
     print(f"Policies in {out / 'policies'}. Next: pwm evaluate {out}")
     return 0

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
 from pwm.agents.networks import ACTIVATIONS
-from pwm.agents.perceptron_policy import BaselinePolicy, describe_policy
+from pwm.agents.perceptron_policy import KIND, BaselinePolicy
 from pwm.agents.sb3.config import PPOConfig, SACConfig
 from pwm.agents.sb3.environments import CountEpisodes
 from pwm.runtime.config import to_dict
@@ -84,20 +84,10 @@ def export_policy(
     else:
         algorithm, squash, layers = "ppo", "clip", [*policy.mlp_extractor.policy_net, policy.action_net]
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    about = describe_policy(
-        algorithm,
-        task,
-        seed,
-        (linear[0].in_features, linear[-1].out_features),
-        config.units,
-        config.activation,
-        layer_norm=False,
-        squash=squash,
-        config=to_dict(config),
-        simulator=simulator,
-        updates=model._n_updates,
-        environment_steps=model.num_timesteps,
-    )
+    about = {"kind": KIND, "algorithm": algorithm, "task": task, "seed": seed, "hidden": list(config.units)}
+    about |= {"observation_dim": linear[0].in_features, "action_dim": linear[-1].out_features}
+    about |= {"activation": config.activation, "layer_norm": False, "squash": squash, "config": to_dict(config)}
+    about |= {"simulator": simulator, "updates": model._n_updates, "environment_steps": model.num_timesteps}
     deployed = BaselinePolicy(about)
     own = [layer for layer in deployed.net if isinstance(layer, nn.Linear)]
     for mine, theirs in zip(own, linear, strict=True):

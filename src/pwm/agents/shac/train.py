@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pwm.acting.policy_file import check_free, policy_path
 from pwm.acting.replay import ReplayRecorder, has_store
-from pwm.agents.perceptron_policy import BaselinePolicy, describe_policy
+from pwm.agents.perceptron_policy import KIND, BaselinePolicy
 from pwm.agents.shac.config import ShacConfig
 from pwm.agents.shac.learner import ShacLearner
 from pwm.learning.budget import Budget
@@ -97,20 +97,11 @@ def shac_checkpoint(out: PathLike, task: str, seed: int) -> Path:
 def export_shac(learner: ShacLearner) -> BaselinePolicy:
     """The learner's current policy, with fixed observation moments; it acts by its mean."""
     config, environment = learner.config, learner.environment
-    about = describe_policy(
-        "shac",
-        learner.task,
-        learner.seed,
-        (environment.observation_dim, environment.action_dim),
-        config.actor_units,
-        config.activation,
-        layer_norm=True,
-        squash="tanh",
-        config=to_dict(config),
-        simulator=learner.about["simulator"],
-        updates=learner.updates,
-        environment_steps=learner.updates * config.steps_per_update,
-    )
+    about = {"kind": KIND, "algorithm": "shac", "task": learner.task, "seed": learner.seed}
+    about |= {"observation_dim": environment.observation_dim, "action_dim": environment.action_dim}
+    about |= {"hidden": list(config.actor_units), "activation": config.activation, "layer_norm": True}
+    about |= {"squash": "tanh", "config": to_dict(config), "simulator": learner.about["simulator"]}
+    about |= {"updates": learner.updates, "environment_steps": learner.updates * config.steps_per_update}
     policy = BaselinePolicy(about)
     policy.net.load_state_dict(learner.actor.net.state_dict())
     mean, std = learner.normaliser.moments()
