@@ -38,11 +38,7 @@ class Part:
 
 
 def parts_of(
-    policy: str,
-    specs: Sequence[TaskSpec],
-    episodes: int,
-    levels: Sequence[tuple[float, str | None]] = ((0.0, None),),
-    device: str = "cpu",
+    policy: str, specs: Sequence[TaskSpec], episodes: int, levels: Sequence[tuple[float, str | None]], device: str
 ) -> list[Part]:
     """One part per level (noise, quality), task and policy.
 
@@ -78,9 +74,8 @@ def _from_files(
 ) -> list[tuple[TaskSpec, Callable[[Sequence[int]], Act], str]]:
     if not Path(path).exists():
         raise PWMError(f"--policy {path}: not random, not scripted, and no such file or run folder; check it")
-    found = [
-        (file, load_policy(file, device)) for file in (find_policies(path) if Path(path).is_dir() else [Path(path)])
-    ]
+    files = find_policies(path) if Path(path).is_dir() else [Path(path)]
+    found = [(file, load_policy(file, device)) for file in files]
     known = [policy.task for _, policy in found]
     for task in tasks:
         if task not in known:

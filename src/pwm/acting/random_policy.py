@@ -32,12 +32,7 @@ def with_noise(act: Act, noise: float, specs: Sequence[TaskSpec], seeds: ArrayLi
     return lambda observations: np.clip(act(observations)[..., : draws.shape[-1]] + next(rows), -1.0, 1.0)
 
 
-def _draws(
-    specs: Sequence[TaskSpec],
-    seeds: ArrayLike,
-    word: int,
-    draw: Callable[[np.random.Generator, tuple[int, int]], np.ndarray],
-) -> np.ndarray:
+def _draws(specs: Sequence[TaskSpec], seeds: ArrayLike, word: int, draw: Callable[..., np.ndarray]) -> np.ndarray:
     """float32 [T, N, E, A], zero beyond a task's own length and action size; independent for every episode."""
     seeds = np.asarray(seeds)
     sizes = [(spec.episode_length, spec.action_dim) for spec in specs]

@@ -25,9 +25,8 @@ LOSSES = {
 
 def series(lines: list[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
     """(steps, values) of one metric, sorted by step, without entries that are not numbers."""
-    pairs = sorted(
-        (line["step"], line[key]) for line in lines if is_number(line.get("step")) and is_number(line.get(key))
-    )
+    known = [line for line in lines if is_number(line.get("step")) and is_number(line.get(key))]
+    pairs = sorted((line["step"], line[key]) for line in known)
     return [step for step, _ in pairs], [value for _, value in pairs]
 
 

@@ -191,7 +191,6 @@ def expectations(record: RunRecord) -> list[str]:
         if all(is_number(x) and x > 0 for x in numbers):
             expected, taken = numbers
             name = str(step).split()[0]
-            found.append(
-                f"{name} took {duration(taken)}, {taken / expected:.2f} times the {duration(expected)} expected"
-            )
+            ratio = f"{taken / expected:.2f} times the {duration(expected)} expected"
+            found.append(f"{name} took {duration(taken)}, {ratio}")
     return found
