@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import gymnasium
 import numpy as np
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.rendering import MujocoRenderer
+from pwm.tasks.gymnasium_env import MujocoEnv
 from pwm.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _STOCK = (
 )
 
 
-class DMControlEnv(gymnasium.Env):
+class DMControlEnv(MujocoEnv):
     """A `dm_control.rl.control.Environment` as a Gymnasium environment.
 
     Observation: the suite's observation dict, flattened and concatenated in its order, float32 [observation_dim].
@@ -59,7 +60,7 @@ class DMControlEnv(gymnasium.Env):
     task's random state continues.
 
     The wrapped environment must not end episodes by itself (`time_limit=inf`) and must have actions in [-1, 1].
-    `render_size` is (height, width) in pixels; `camera` is the index of the model's camera.
+    `render_size` is (height, width) in pixels.
     """
 
     def __init__(
@@ -69,21 +70,11 @@ class DMControlEnv(gymnasium.Env):
         episode_length: int = EPISODE_LENGTH,
         render_mode: str | None = None,
         render_size: tuple[int, int] = (240, 320),
-        camera: int = 0,
     ) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise PWMError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
-        self._environment = environment
+        super().__init__(environment, action_repeat * environment.control_timestep(), render_mode, render_size)
         self._action_repeat = action_repeat
         self._episode_length = episode_length
-        self._step = 0
-        self._started = False
-        self._renderer: MujocoRenderer | None = None
-        self._render_size = render_size
-        self._camera = camera
-        self.render_mode = render_mode
-        frames_per_second = 1.0 / (action_repeat * environment.control_timestep())
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": frames_per_second}
+        self._step = episode_length  # outside an episode
         width = sum(int(np.prod(part.shape)) for part in environment.observation_spec().values())
         actions = environment.action_spec()
         if not (np.all(actions.minimum == -1.0) and np.all(actions.maximum == 1.0)):
@@ -102,12 +93,11 @@ class DMControlEnv(gymnasium.Env):
                 raise PWMError(f"episode seed {seed}: must lie in [0, 2^32)")
             self._environment.task.random.seed(int(seed))
         self._step = 0
-        self._started = True
         return _flatten(self._environment.reset().observation), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One agent step. Raises PWMError for a wrong shape, a non-finite action, or a step outside an episode."""
-        if not self._started or self._step >= self._episode_length:
+        if self._step >= self._episode_length:
             raise PWMError("step() outside an episode: call reset() first")
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape:
@@ -124,28 +114,12 @@ class DMControlEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The current state as uint8 [H, W, 3], None without a render mode. Raises PWMError if OpenGL fails."""
-        if self.render_mode is None:
-            return None
         physics = self._environment.physics
-        if self._renderer is None:
-            self._renderer = MujocoRenderer(physics.model.ptr, *self._render_size)
-        return self._renderer.render(physics.data.ptr, self._camera)
-
-    def close(self) -> None:
-        """Frees the renderer and the simulator."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-        self._environment.close()
+        return self._picture(physics.model.ptr, physics.data.ptr, camera=0)
 
 
 def make_dm_control(
-    domain: str,
-    task: str,
-    action_repeat: int = ACTION_REPEAT,
-    episode_length: int = EPISODE_LENGTH,
-    render_mode: str | None = None,
-    render_size: tuple[int, int] = (240, 320),
+    domain: str, task: str, render_mode: str | None = None, render_size: tuple[int, int] = (240, 320)
 ) -> DMControlEnv:
     """Any task of the suite, e.g. `make_dm_control("cartpole", "swingup")`.
 
@@ -157,7 +131,7 @@ def make_dm_control(
         environment = suite.load(domain, task, task_kwargs={"time_limit": float("inf")})
     except ValueError as error:
         raise PWMError(f"dm_control has no task {domain}/{task}: {error}") from error
-    return DMControlEnv(environment, action_repeat, episode_length, render_mode, render_size)
+    return DMControlEnv(environment, render_mode=render_mode, render_size=render_size)
 
 
 def import_suite() -> ModuleType:
@@ -187,10 +161,12 @@ def _flatten(observation: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([np.ravel(part) for part in observation.values()]).astype(np.float32)
 
 
-def _spec(id: str, domain: str, task: str, observation_dim: int, action_dim: int) -> TaskSpec:
-    make = partial(make_dm_control, domain, task)
+def suite_task(id: str, make: Callable[..., gymnasium.Env], observation_dim: int, action_dim: int) -> TaskSpec:
+    """A task of MT30 on the suite."""
     return TaskSpec(id, observation_dim, action_dim, EPISODE_LENGTH, ACTION_REPEAT, "return", make, RETURN_RANGE)
 
 
-TASKS: tuple[TaskSpec, ...] = tuple(_spec(*row) for row in _STOCK)
+TASKS: tuple[TaskSpec, ...] = tuple(
+    suite_task(id, partial(make_dm_control, domain, task), *sizes) for id, domain, task, *sizes in _STOCK
+)
 TASK_SETS: dict[str, tuple[str, ...]] = {"mt30-stock": tuple(spec.id for spec in TASKS)}

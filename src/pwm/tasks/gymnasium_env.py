@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from pwm.runtime.errors import PWMError
+from pwm.tasks.rendering import MujocoRenderer
 from pwm.tasks.spec import TaskSpec
 
 
@@ -167,12 +168,38 @@ class GymnasiumTaskEnv(gymnasium.Env):
         return flat
 
 
-def _make_adapted(
-    make: Callable[..., gymnasium.Env],
-    episode_length: int,
-    action_repeat: int,
-    score: str,
-    render_mode: str | None = None,
-) -> GymnasiumTaskEnv:
+class MujocoEnv(gymnasium.Env):
+    """An environment around a MuJoCo simulator, with pictures; `frame_seconds` is the time of one step."""
+
+    def __init__(
+        self, environment: Any, frame_seconds: float, render_mode: str | None, render_size: tuple[int, int]
+    ) -> None:
+        check_render_mode(render_mode)
+        self._environment, self._renderer, self._render_size = environment, None, render_size
+        self.render_mode = render_mode
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1.0 / frame_seconds}
+
+    def close(self) -> None:
+        """Frees the renderer and the simulator."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self._environment.close()
+
+    def _picture(self, model: Any, data: Any, camera: int) -> np.ndarray | None:
+        if self.render_mode is None:
+            return None
+        if self._renderer is None:
+            self._renderer = MujocoRenderer(model, *self._render_size)
+        return self._renderer.render(data, camera)
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raises PWMError unless it is None or "rgb_array"."""
+    if render_mode not in (None, "rgb_array"):
+        raise PWMError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+
+
+def _make_adapted(make: Callable[..., gymnasium.Env], *settings: Any, render_mode: str | None = None) -> gymnasium.Env:
     env = make() if render_mode is None else make(render_mode=render_mode)
-    return GymnasiumTaskEnv(env, episode_length, action_repeat, score)
+    return GymnasiumTaskEnv(env, *settings)

@@ -13,13 +13,11 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.gymnasium_env import GymnasiumTaskEnv
+from pwm.tasks.gymnasium_env import GymnasiumTaskEnv, MujocoEnv
 from pwm.tasks.mt30_custom import MT30
-from pwm.tasks.rendering import MujocoRenderer
 from pwm.tasks.spec import TaskSpec
 
 ACTION_REPEAT = 2
@@ -43,7 +41,7 @@ _NAMES = (
 )
 
 
-class MetaWorldEnv(gymnasium.Env):
+class MetaWorldEnv(MujocoEnv):
     """One Meta-World task without action repeat; object and goal are sampled at every reset.
 
     Observation: float64 [39], including the goal. Action: [4] in [-1, 1]. Reward: 0 to 10 per control step.
@@ -54,23 +52,17 @@ class MetaWorldEnv(gymnasium.Env):
     """
 
     def __init__(self, name: str, render_mode: str | None = None, render_size: tuple[int, int] = (240, 320)) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise PWMError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         kinds = _import_metaworld("metaworld.env_dict").ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
         if f"{name}-v3-goal-observable" not in kinds:
             raise PWMError(f"Meta-World has no task {name}-v3")
         _fit_to_mujoco()
         # With a seed, the constructor does not touch NumPy's global generator. It also freezes object and goal.
-        self._environment = kinds[f"{name}-v3-goal-observable"](seed=0)
-        self._environment._freeze_rand_vec = False
-        self._environment.seeded_rand_vec = True
-        self._environment.np_random = np.random.default_rng()
-        self._renderer: MujocoRenderer | None = None
-        self._render_size = render_size
-        self.render_mode = render_mode
-        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 1.0 / self._environment.dt}
-        self.observation_space = self._environment.observation_space
-        self.action_space = self._environment.action_space
+        environment = kinds[f"{name}-v3-goal-observable"](seed=0)
+        environment._freeze_rand_vec = False
+        environment.seeded_rand_vec = True
+        environment.np_random = np.random.default_rng()
+        super().__init__(environment, environment.dt, render_mode, render_size)
+        self.observation_space, self.action_space = environment.observation_space, environment.action_space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -91,19 +83,9 @@ class MetaWorldEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The current state as uint8 [H, W, 3], None without a render mode. Raises PWMError if OpenGL fails."""
-        if self.render_mode is None:
-            return None
         model, data = self._environment.model, self._environment.data
-        if self._renderer is None:
-            self._renderer = MujocoRenderer(model, *self._render_size)
-        return self._renderer.render(data, model.camera(CAMERA).id)[::-1, ::-1].copy()
-
-    def close(self) -> None:
-        """Frees the renderer and the simulator."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-        self._environment.close()
+        picture = self._picture(model, data, model.camera(CAMERA).id)
+        return None if picture is None else picture[::-1, ::-1].copy()
 
 
 def make_metaworld(

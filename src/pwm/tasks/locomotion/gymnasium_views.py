@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from pwm.runtime.errors import PWMError
+from pwm.tasks.gymnasium_env import check_render_mode
 from pwm.tasks.locomotion.environment import LocomotionEnv, make_locomotion
 
 FRAMES_PER_SECOND = 60
@@ -25,8 +26,7 @@ class LocomotionTaskEnv(gymnasium.Env):
     metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND}
 
     def __init__(self, task: str, render_mode: str | None = None, **kwargs: Any) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise PWMError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        check_render_mode(render_mode)
         self.render_mode = render_mode
         self._env = make_locomotion(task, num_envs=1, **kwargs)
         self.observation_space, self.action_space = _spaces(self._env)
