@@ -15,7 +15,7 @@ Within the substeps, the velocity of a free joint is in Newton's internal conven
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -25,36 +25,30 @@ from pwm.tasks.locomotion.robot import ContactPoints, Robot
 from pwm.tasks.locomotion.settings import Physics
 
 
-@dataclass
 class _Substep:
     """The arrays of one substep, with gradients; the adjoint pass reads all of them."""
 
-    body_q: wp.array
-    body_com_q: wp.array
-    body_qd: wp.array
-    subspace: wp.array
-    origin: wp.array
-    velocity: wp.array
-    acceleration: wp.array
-    bias: wp.array
-    moment: wp.array
-    inertia: wp.array
-    wrench: wp.array
-    wrench_used: wp.array
-    wrench_children: wp.array
-    tau: wp.array
-    qdd: wp.array
-    scratch: wp.array
+    def __init__(self, bodies: int, dofs: int, device: str) -> None:
+        spatial = partial(_zeros, bodies, wp.spatial_vector, device)
+        self.body_q, self.body_com_q = (_zeros(bodies, wp.transform, device) for _ in range(2))
+        self.body_qd, self.velocity, self.acceleration, self.bias = (spatial() for _ in range(4))
+        self.wrench, self.wrench_used, self.wrench_children = (spatial() for _ in range(3))
+        self.origin, self.moment = (_zeros(bodies, wp.vec3, device) for _ in range(2))
+        self.inertia = _zeros(bodies, wp.mat33, device)
+        self.subspace = _zeros(dofs, wp.spatial_vector, device)
+        self.tau, self.qdd, self.scratch = (_zeros(dofs, float, device) for _ in range(3))
 
 
-@dataclass
 class _MassMatrix:
     """One update of the mass matrix: the matrix, its Cholesky factor, and the inertias it is computed from."""
 
-    matrix: wp.array
-    factor: wp.array
-    moment: wp.array
-    inertia: wp.array
+    def __init__(self, entries: int, bodies: int, device: str) -> None:
+        self.matrix, self.factor = (_zeros(entries, float, device) for _ in range(2))
+        self.moment, self.inertia = _zeros(bodies, wp.vec3, device), _zeros(bodies, wp.mat33, device)
+
+
+def _zeros(length: int, dtype: type, device: str) -> wp.array:
+    return wp.zeros(length, dtype=dtype, device=device, requires_grad=True)
 
 
 class Dynamics:
@@ -72,6 +66,10 @@ class Dynamics:
         self.model = builder.finalize(device=device, requires_grad=False)
         self.bodies = self.model.body_count // worlds
         self.q_size, self.qd_size = self.model.joint_coord_count // worlds, self.model.joint_dof_count // worlds
+        m = self.model
+        self.bounds = [m.articulation_start, m.articulation_end]
+        self.tree = [m.joint_type, m.joint_parent, m.joint_child]
+        self.starts = [m.joint_q_start, m.joint_qd_start]
         self._constants(robot.contacts)
         self._buffers()
 
@@ -96,47 +94,19 @@ class Dynamics:
             self.strength = wp.array(self.muscles.strength, dtype=float, device=device)
 
     def _buffers(self) -> None:
-        model = self.model
-
-        def zeros(length: int, dtype: type = float) -> wp.array:
-            return wp.zeros(length, dtype=dtype, device=self.device, requires_grad=True)
-
-        coords, dofs, bodies = model.joint_coord_count, model.joint_dof_count, model.body_count
-        steps = self.physics.substeps
-        self.q = [zeros(coords) for _ in range(steps + 1)]
-        self.qd = [zeros(dofs) for _ in range(steps + 1)]  # in Newton's internal convention
+        model, device, steps = self.model, self.device, self.physics.substeps
+        dofs, bodies = model.joint_dof_count, model.body_count
+        self.q = [_zeros(model.joint_coord_count, float, device) for _ in range(steps + 1)]
+        self.qd = [_zeros(dofs, float, device) for _ in range(steps + 1)]  # in Newton's internal convention
         self.q_in, self.q_out = self.q[0], self.q[steps]
-        self.qd_in, self.qd_out, self.force, self.force_used = (zeros(dofs) for _ in range(4))
-        self.control = self.force if self.muscles is None else zeros(self.worlds * len(self.strength))
-        transform, spatial = wp.transform, wp.spatial_vector
-        self.substeps = [
-            _Substep(
-                body_q=zeros(bodies, transform),
-                body_com_q=zeros(bodies, transform),
-                body_qd=zeros(bodies, spatial),
-                subspace=zeros(dofs, spatial),
-                origin=zeros(bodies, wp.vec3),
-                velocity=zeros(bodies, spatial),
-                acceleration=zeros(bodies, spatial),
-                bias=zeros(bodies, spatial),
-                moment=zeros(bodies, wp.vec3),
-                inertia=zeros(bodies, wp.mat33),
-                wrench=zeros(bodies, spatial),
-                wrench_used=zeros(bodies, spatial),
-                wrench_children=zeros(bodies, spatial),
-                tau=zeros(dofs),
-                qdd=zeros(dofs),
-                scratch=zeros(dofs),
-            )
-            for _ in range(steps)
-        ]
-        self.body_q_out, self.body_com_q_out = zeros(bodies, transform), zeros(bodies, transform)
+        self.qd_in, self.qd_out, self.force, self.force_used = (_zeros(dofs, float, device) for _ in range(4))
+        muscles = self.muscles is not None
+        self.control = _zeros(self.worlds * len(self.strength), float, device) if muscles else self.force
+        self.substeps = [_Substep(bodies, dofs, device) for _ in range(steps)]
+        self.body_q_out, self.body_com_q_out = (_zeros(bodies, wp.transform, device) for _ in range(2))
         entries = self.worlds * self.qd_size**2
         updates = math.ceil(steps / self.physics.mass_matrix_every)
-        self.matrices = [
-            _MassMatrix(zeros(entries), zeros(entries), zeros(bodies, wp.vec3), zeros(bodies, wp.mat33))
-            for _ in range(updates)
-        ]
+        self.matrices = [_MassMatrix(entries, bodies, device) for _ in range(updates)]
 
     def launch(self, tape: wp.Tape | None = None) -> None:
         """Launch the whole step. `tape` is the tape that is recording, if any."""
@@ -161,16 +131,14 @@ class Dynamics:
 
     def _kinematics(self, q: wp.array, body_q: wp.array, body_com_q: wp.array) -> None:
         m = self.model
-        inputs = [m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
-        inputs += [m.joint_q_start, m.joint_qd_start, q, m.joint_X_p, m.joint_X_c, self.body_com_local]
+        inputs = [*self.bounds, *self.tree, *self.starts, q, m.joint_X_p, m.joint_X_c, self.body_com_local]
         inputs += [m.joint_axis, m.joint_dof_dim]
         self._run(featherstone.eval_rigid_fk, self.worlds, inputs, [body_q, body_com_q])
 
     def _enter(self, substep: _Substep) -> None:
         """Convert velocity and force of free joints from the public convention (centre of mass) to the internal one."""
         m = self.model
-        inputs = [m.joint_type, m.joint_parent, m.joint_child, m.joint_qd_start, m.joint_X_p]
-        inputs += [substep.body_q, m.body_com, self.qd_in]
+        inputs = [*self.tree, m.joint_qd_start, m.joint_X_p, substep.body_q, m.body_com, self.qd_in]
         convert = featherstone.convert_free_distance_joint_qd_public_to_internal
         self._run(convert, m.joint_count, inputs, [self.qd[0]])
         inputs = [m.joint_type, m.joint_qd_start, self.force]
@@ -179,15 +147,13 @@ class Dynamics:
 
     def _leave(self) -> None:
         m = self.model
-        inputs = [m.joint_type, m.joint_parent, m.joint_child, m.joint_qd_start, m.joint_X_p]
-        inputs += [self.body_q_out, m.body_com, self.qd[-1]]
+        inputs = [*self.tree, m.joint_qd_start, m.joint_X_p, self.body_q_out, m.body_com, self.qd[-1]]
         convert = featherstone.convert_free_distance_joint_qd_internal_to_public
         self._run(convert, m.joint_count, inputs, [self.qd_out])
 
     def _motion(self, q: wp.array, qd: wp.array, substep: _Substep) -> None:
         m, s = self.model, substep
-        inputs = [m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
-        inputs += [m.joint_q_start, m.joint_qd_start, m.joint_dof_dim, m.joint_axis, m.joint_X_p]
+        inputs = [*self.bounds, *self.tree, *self.starts, m.joint_dof_dim, m.joint_axis, m.joint_X_p]
         inputs += [m.body_mass, m.body_inertia, m.gravity, q, qd, s.body_q, s.body_com_q]
         outputs = [s.body_qd, s.subspace, s.origin, s.velocity, s.acceleration, s.bias, s.moment, s.inertia]
         self._run(kernels.motion, self.worlds, inputs, outputs)
@@ -206,8 +172,7 @@ class Dynamics:
             inputs += [self.strength, self.control, s.body_q, m.body_com]
             self._run(kernels.muscle_forces, (self.worlds, len(self.segment_unit)), inputs, [s.wrench])
         wp.copy(s.wrench_used, s.wrench)
-        inputs = [None, m.articulation_start, m.articulation_end, m.joint_type, m.joint_parent, m.joint_child]
-        inputs += [m.joint_q_start, m.joint_qd_start, m.joint_target_q_start, m.joint_dof_dim]
+        inputs = [None, *self.bounds, *self.tree, *self.starts, m.joint_target_q_start, m.joint_dof_dim]
         inputs += [m.joint_target_q, m.joint_target_qd, q, qd, self.force_used, m.joint_target_ke, m.joint_target_kd]
         inputs += [m.joint_limit_lower, m.joint_limit_upper, m.joint_limit_ke, m.joint_limit_kd]
         inputs += [m.joint_damping, m.joint_stiffness, m.joint_rest_q, s.subspace, s.body_com_q, s.origin]
@@ -222,7 +187,7 @@ class Dynamics:
         if i % every == 0:
             mass.moment.zero_()
             mass.inertia.zero_()
-            inputs = [m.articulation_start, m.articulation_end, m.joint_parent, m.joint_child, s.moment, s.inertia]
+            inputs = [*self.bounds, m.joint_parent, m.joint_child, s.moment, s.inertia]
             self._run(kernels.composite, self.worlds, inputs, [mass.moment, mass.inertia])
             inputs = [self.bodies, self.qd_size, *self.rows, self.mass_sum, mass.moment, mass.inertia, s.subspace]
             self._run(kernels.mass_matrix, (self.worlds, self.qd_size), inputs, [mass.matrix])
@@ -234,9 +199,8 @@ class Dynamics:
 
     def _integrate(self, i: int, substep: _Substep) -> None:
         m = self.model
-        inputs = [m.joint_type, m.joint_parent, m.joint_child, m.joint_q_start, m.joint_qd_start, m.joint_dof_dim]
-        inputs += [m.joint_X_c, m.body_com, self.q[i], self.qd[i], substep.qdd]
-        inputs += [self.physics.step_seconds / self.physics.substeps]
+        inputs = [*self.tree, *self.starts, m.joint_dof_dim, m.joint_X_c, m.body_com, self.q[i], self.qd[i]]
+        inputs += [substep.qdd, self.physics.step_seconds / self.physics.substeps]
         self._run(featherstone.integrate_generalized_joints, m.joint_count, inputs, [self.q[i + 1], self.qd[i + 1]])
 
 
@@ -249,10 +213,7 @@ def _rows(model: newton.Model, worlds: int) -> tuple[tuple[list[int], ...], np.n
     for joint in reversed(range(joints)):
         if parent[joint] >= 0:
             mass[parent[joint]] += mass[child[joint]]
-    body: list[int] = []
-    first: list[int] = []
-    last: list[int] = []
-    paths: list[int] = []
+    body, first, last, paths = [], [], [], []
     for joint in range(joints):
         above, link = [], ancestor[joint]
         while link != -1:

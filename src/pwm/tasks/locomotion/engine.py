@@ -6,7 +6,7 @@ captured once as a graph and replayed, on CPU and GPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -51,27 +51,21 @@ class Engine:
 
     def forward(self, q: Tensor, qd: Tensor, control: Tensor) -> tuple[Tensor, Tensor]:
         """(q, qd) after the step, without gradients."""
-        parts = self._each(lambda part, rows: part.forward(q[rows], qd[rows], control[rows]))
-        return _joined(parts, 0), _joined(parts, 1)
+        return self._each(lambda part, rows: part.forward(q[rows], qd[rows], control[rows]))
 
     def backward(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of (q, qd, control) from those of the step's results; recomputes the step."""
         work = lambda part, rows: part.backward([x[rows] for x in inputs], [x[rows] for x in gradients])  # noqa: E731
-        parts = self._each(work)
-        return _joined(parts, 0), _joined(parts, 1), _joined(parts, 2)
+        return self._each(work)
 
     def first_poses(self, q: Tensor) -> np.ndarray:
         """Position (m) and quaternion (x, y, z, w) of the first robot's bodies, [bodies, 7], at `q` [n, q_size]."""
         return self._parts[0].first_poses(q[0])
 
-    def _each(self, work) -> list[tuple[Tensor, ...]]:
+    def _each(self, work: Callable[[_Captured, slice], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         if self._pool is None:
-            return [work(self._parts[0], self._rows[0])]
-        return list(self._pool.map(work, self._parts, self._rows))
-
-
-def _joined(parts: list[tuple[Tensor, ...]], index: int) -> Tensor:
-    return parts[0][index] if len(parts) == 1 else torch.cat([part[index] for part in parts])
+            return work(self._parts[0], self._rows[0])
+        return tuple(map(torch.cat, zip(*self._pool.map(work, self._parts, self._rows))))
 
 
 class _Captured:
@@ -79,10 +73,8 @@ class _Captured:
 
     def __init__(self, dynamics: Dynamics) -> None:
         self.q_size, self.qd_size = dynamics.q_size, dynamics.qd_size
-        self._device = dynamics.device
-        self._dynamics = dynamics  # keeps the buffers of the graphs alive
-        inputs = (dynamics.q_in, dynamics.qd_in, dynamics.control)
-        outputs = (dynamics.q_out, dynamics.qd_out)
+        self._dynamics, self._device = dynamics, dynamics.device
+        inputs, outputs = (dynamics.q_in, dynamics.qd_in, dynamics.control), (dynamics.q_out, dynamics.qd_out)
         self._capture(outputs)
 
         def shared(array: wp.array) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pwm.tasks.locomotion.environment import LocomotionEnv, make_locomotion
 
+_DIRECTIONS, _POINTS = 8, 8
+
 
 def settled_state(name: str, rows: int, steps: int = 40, seed: int = 0, **settings: Any) -> dict[str, Tensor]:
     """The state of `rows` robots on the ground after some steps of random actions."""
@@ -44,55 +46,32 @@ def gradients_and_differences(
     actions = random_actions(steps, rows, env.action_dim, seed)
     ours = action_gradients(env, state, actions)
     entries = steps * env.action_dim
-    moves = epsilon * torch.eye(entries).view(entries, steps, env.action_dim).transpose(0, 1)
-    moves = torch.cat([moves, -moves], dim=1)  # [T, 2 entries, a]
-    wide = make_locomotion(name, 2 * entries, early_termination=False, **settings)
-    differences = []
-    with torch.no_grad():
-        for row in range(rows):  # one at a time, to save memory
-            copies = _copies(state, row, 2 * entries)
-            ahead, behind = _returns(wide, copies, actions[:, row : row + 1] + moves).view(2, entries)
-            differences.append((ahead - behind) / (2 * epsilon))
-    return ours, torch.stack(differences)
+    moves = torch.eye(entries).view(entries, steps, env.action_dim).transpose(0, 1)
+    return ours, _differences(name, state, actions, moves, epsilon, settings)
 
 
 def slopes_and_differences(
-    name: str,
-    steps: int,
-    rows: int,
-    epsilon: float,
-    seed: int = 0,
-    directions: int = 8,
-    points: int = 8,
-    **settings: Any,
+    name: str, steps: int, rows: int, epsilon: float, seed: int = 0, **settings: Any
 ) -> tuple[Tensor, Tensor]:
-    """Slopes of returns along random vectors of -1 and 1, and difference quotients: each [rows, directions].
+    """Slopes of returns along random vectors of -1 and 1, and difference quotients: each [rows, 8].
 
-    Slopes are averages of gradients over `points` points between the two ends of a quotient, `epsilon` to either side,
+    Slopes are averages of gradients over 8 points between the two ends of a quotient, `epsilon` to either side,
     so by the fundamental theorem of calculus both agree even if many contacts begin or end in between. And unlike the
     entries of a gradient by a hundred weak actions, they are well above float32 rounding. States, `settings` as above.
     """
     state = settled_state(name, rows, seed=seed, **settings)
-    inner = make_locomotion(name, directions * points, early_termination=False, **settings)
-    outer = make_locomotion(name, 2 * directions, early_termination=False, **settings)
-    size = inner.action_dim
-    actions = random_actions(steps, rows, size, seed)
-    along = (
-        torch.randint(0, 2, (steps, directions, size), generator=torch.Generator().manual_seed(seed + 2)) * 2.0 - 1.0
-    )
-    places = epsilon * ((2 * torch.arange(points) + 1) / points - 1)
-    between = (along[:, :, None] * places[:, None]).flatten(1, 2)  # [T, directions * points, a]
-    ends = epsilon * torch.cat([along, -along], dim=1)
-    slopes, differences = [], []
+    env = make_locomotion(name, _DIRECTIONS * _POINTS, early_termination=False, **settings)
+    actions = random_actions(steps, rows, env.action_dim, seed)
+    generator = torch.Generator().manual_seed(seed + 2)
+    along = torch.randint(0, 2, (steps, _DIRECTIONS, env.action_dim), generator=generator) * 2.0 - 1.0
+    places = epsilon * ((2 * torch.arange(_POINTS) + 1) / _POINTS - 1)
+    between = (along[:, :, None] * places[:, None]).flatten(1, 2)  # [T, 64, a]
+    slopes = []
     for row in range(rows):
-        centre = actions[:, row : row + 1]
-        found = action_gradients(inner, _copies(state, row, directions * points), centre + between)
-        found = found.view(directions, points, -1).mean(dim=1)
+        found = action_gradients(env, _copies(state, row, env.num_envs), actions[:, row : row + 1] + between)
+        found = found.view(_DIRECTIONS, _POINTS, -1).mean(dim=1)
         slopes.append((found * along.transpose(0, 1).flatten(1)).sum(dim=1))
-        with torch.no_grad():
-            ahead, behind = _returns(outer, _copies(state, row, 2 * directions), centre + ends).view(2, directions)
-        differences.append((ahead - behind) / (2 * epsilon))
-    return torch.stack(slopes), torch.stack(differences)
+    return torch.stack(slopes), _differences(name, state, actions, along, epsilon, settings)
 
 
 def relative_errors(ours: Tensor, expected: Tensor) -> Tensor:
@@ -105,6 +84,21 @@ def gradient_norms(name: str, steps: int, rows: int = 64, seed: int = 0, **setti
     state = settled_state(name, rows, seed=seed, **settings)
     env = make_locomotion(name, rows, early_termination=False, **settings)
     return action_gradients(env, state, random_actions(steps, rows, env.action_dim, seed)).norm(dim=1)
+
+
+@torch.no_grad()
+def _differences(
+    name: str, state: dict[str, Tensor], actions: Tensor, moves: Tensor, epsilon: float, settings: dict[str, Any]
+) -> Tensor:
+    """Central difference quotients of each row's return along the moves [T, m, a]: [rows, m]."""
+    ends = epsilon * torch.cat([moves, -moves], dim=1)
+    env = make_locomotion(name, ends.shape[1], early_termination=False, **settings)
+    differences = []
+    for row in range(actions.shape[1]):  # one at a time, to save memory
+        returns = _returns(env, _copies(state, row, env.num_envs), actions[:, row : row + 1] + ends)
+        ahead, behind = returns.chunk(2)
+        differences.append((ahead - behind) / (2 * epsilon))
+    return torch.stack(differences)
 
 
 def _copies(state: dict[str, Tensor], row: int, count: int) -> dict[str, Tensor]:

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from pwm.tasks.locomotion.newton_kernels import featherstone, newton, wp
 
+Ints, IntTable, Floats = wp.array[int], wp.array2d[int], wp.array[float]
+Vectors, Matrices = wp.array[wp.vec3], wp.array[wp.mat33]
+Poses, Spatials = wp.array[wp.transform], wp.array[wp.spatial_vector]
+
 
 @wp.kernel
 def ground_contact(
     bodies: int,
-    point_body: wp.array[int],
-    point: wp.array[wp.vec3],
-    point_radius: wp.array[float],
+    point_body: Ints,
+    point: Vectors,
+    point_radius: Floats,
     stiffness: float,
     damping: float,
     friction_slope: float,
     friction: float,
-    body_q: wp.array[wp.transform],
-    body_qd: wp.array[wp.spatial_vector],
-    body_com: wp.array[wp.vec3],
-    wrench: wp.array[wp.spatial_vector],
+    body_q: Poses,
+    body_qd: Spatials,
+    body_com: Vectors,
+    wrench: Spatials,
 ):
     """Penalty force of the ground z = 0 on one candidate point of one world, added to its body's wrench at the COM.
 
@@ -55,14 +59,14 @@ def ground_contact(
 def muscle_forces(
     bodies: int,
     units: int,
-    segment_unit: wp.array[int],
-    segment_bodies: wp.array2d[int],
+    segment_unit: Ints,
+    segment_bodies: IntTable,
     segment_points: wp.array2d[wp.vec3],
-    strength: wp.array[float],
-    activation: wp.array[float],
-    body_q: wp.array[wp.transform],
-    body_com: wp.array[wp.vec3],
-    wrench: wp.array[wp.spatial_vector],
+    strength: Floats,
+    activation: Floats,
+    body_q: Poses,
+    body_com: Vectors,
+    wrench: Spatials,
 ):
     """Pull of one muscle segment of one world on its two bodies, added to their wrenches at the COM.
 
@@ -87,31 +91,31 @@ def muscle_forces(
 
 @wp.kernel
 def motion(
-    first: wp.array[int],
-    last: wp.array[int],
-    joint_type: wp.array[int],
-    joint_parent: wp.array[int],
-    joint_child: wp.array[int],
-    joint_q_start: wp.array[int],
-    joint_qd_start: wp.array[int],
-    joint_dof_dim: wp.array2d[int],
-    joint_axis: wp.array[wp.vec3],
-    joint_pose: wp.array[wp.transform],
-    mass: wp.array[float],
-    inertia: wp.array[wp.mat33],
-    gravity: wp.array[wp.vec3],
-    q: wp.array[float],
-    qd: wp.array[float],
-    body_q: wp.array[wp.transform],
-    body_com_q: wp.array[wp.transform],
-    body_qd: wp.array[wp.spatial_vector],
-    subspace: wp.array[wp.spatial_vector],
-    origin: wp.array[wp.vec3],
-    velocity: wp.array[wp.spatial_vector],
-    acceleration: wp.array[wp.spatial_vector],
-    bias: wp.array[wp.spatial_vector],
-    moment: wp.array[wp.vec3],
-    inertia_world: wp.array[wp.mat33],
+    first: Ints,
+    last: Ints,
+    kind: Ints,
+    joint_parent: Ints,
+    joint_child: Ints,
+    q_start: Ints,
+    qd_start: Ints,
+    dof_dim: IntTable,
+    axis: Vectors,
+    frame: Poses,
+    mass: Floats,
+    inertia: Matrices,
+    gravity: Vectors,
+    q: Floats,
+    qd: Floats,
+    body_q: Poses,
+    body_com_q: Poses,
+    body_qd: Spatials,
+    subspace: Spatials,
+    origin: Vectors,
+    velocity: Spatials,
+    acceleration: Spatials,
+    bias: Spatials,
+    moment: Vectors,
+    inertia_world: Matrices,
 ):
     """Recursive Newton-Euler pass from the root outwards, at zero joint acceleration; one thread per robot.
 
@@ -124,12 +128,12 @@ def motion(
     robot = wp.tid()
     start = first[robot]
     at = wp.vec3()
-    if joint_type[start] == newton.JointType.FREE:
+    if kind[start] == newton.JointType.FREE:
         at = wp.transform_get_translation(body_com_q[joint_child[start]])
     for i in range(start, last[robot]):
         child = joint_child[i]
         parent = joint_parent[i]
-        anchor = joint_pose[i]
+        anchor = frame[i]
         velocity_in = wp.spatial_vector()
         acceleration_in = wp.spatial_vector()
         if parent >= 0:
@@ -138,16 +142,7 @@ def motion(
             acceleration_in = acceleration[parent]
         anchor_here = wp.transform(wp.transform_get_translation(anchor) - at, wp.transform_get_rotation(anchor))
         joint_velocity, apparent = featherstone.jcalc_motion(
-            joint_type[i],
-            joint_axis,
-            q,
-            joint_dof_dim[i, 0],
-            joint_dof_dim[i, 1],
-            anchor_here,
-            qd,
-            joint_q_start[i],
-            joint_qd_start[i],
-            subspace,
+            kind[i], axis, q, dof_dim[i, 0], dof_dim[i, 1], anchor_here, qd, q_start[i], qd_start[i], subspace
         )
         v = velocity_in + joint_velocity
         a = acceleration_in + featherstone.spatial_cross(v, joint_velocity) + apparent
@@ -172,14 +167,14 @@ def motion(
 
 @wp.kernel
 def composite(
-    first: wp.array[int],
-    last: wp.array[int],
-    joint_parent: wp.array[int],
-    joint_child: wp.array[int],
-    moment: wp.array[wp.vec3],
-    inertia: wp.array[wp.mat33],
-    moment_sum: wp.array[wp.vec3],
-    inertia_sum: wp.array[wp.mat33],
+    first: Ints,
+    last: Ints,
+    joint_parent: Ints,
+    joint_child: Ints,
+    moment: Vectors,
+    inertia: Matrices,
+    moment_sum: Vectors,
+    inertia_sum: Matrices,
 ):
     """Sums each body's moment and inertia with those of all bodies that it carries; outputs must start at zero."""
     robot = wp.tid()
@@ -200,15 +195,15 @@ def composite(
 def mass_matrix(
     bodies: int,
     dofs: int,
-    row_body: wp.array[int],
-    path_start: wp.array[int],
-    path_end: wp.array[int],
-    path: wp.array[int],
-    mass_sum: wp.array[float],
-    moment_sum: wp.array[wp.vec3],
-    inertia_sum: wp.array[wp.mat33],
-    subspace: wp.array[wp.spatial_vector],
-    matrix: wp.array[float],
+    row_body: Ints,
+    path_start: Ints,
+    path_end: Ints,
+    path: Ints,
+    mass_sum: Floats,
+    moment_sum: Vectors,
+    inertia_sum: Matrices,
+    subspace: Spatials,
+    matrix: Floats,
 ):
     """One row of the mass matrix, and the symmetric column (composite rigid body algorithm).
 
@@ -236,28 +231,14 @@ def mass_matrix(
 
 @wp.func
 def solve_row(
-    n: int,
-    matrix_start: int,
-    start: int,
-    matrix: wp.array[float],
-    factor: wp.array[float],
-    tau: wp.array[float],
-    qdd: wp.array[float],
-    scratch: wp.array[float],
+    n: int, matrix_start: int, start: int, matrix: Floats, factor: Floats, tau: Floats, qdd: Floats, scratch: Floats
 ):
     featherstone.dense_subs(n, matrix_start, start, factor, tau, qdd)
 
 
 @wp.func_grad(solve_row)
 def adjoint_solve_row(
-    n: int,
-    matrix_start: int,
-    start: int,
-    matrix: wp.array[float],
-    factor: wp.array[float],
-    tau: wp.array[float],
-    qdd: wp.array[float],
-    scratch: wp.array[float],
+    n: int, matrix_start: int, start: int, matrix: Floats, factor: Floats, tau: Floats, qdd: Floats, scratch: Floats
 ):
     # With x = H^-1 b: b* = H^-1 x*, and H* = -b* x^T.
     featherstone.dense_subs(n, matrix_start, start, factor, wp.adjoint[qdd], scratch)
@@ -269,14 +250,7 @@ def adjoint_solve_row(
 
 
 @wp.kernel
-def solve(
-    n: int,
-    matrix: wp.array[float],
-    factor: wp.array[float],
-    tau: wp.array[float],
-    qdd: wp.array[float],
-    scratch: wp.array[float],
-):
+def solve(n: int, matrix: Floats, factor: Floats, tau: Floats, qdd: Floats, scratch: Floats):
     """Accelerations from forces, given the mass matrix and its Cholesky factor; gradients flow to forces and matrix."""
     robot = wp.tid()
     solve_row(n, robot * n * n, robot * n, matrix, factor, tau, qdd, scratch)
