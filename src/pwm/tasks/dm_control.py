@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.gymnasium_env import MujocoEnv
+from pwm.tasks.gymnasium_env import MujocoEnv, Start
 from pwm.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class DMControlEnv(MujocoEnv):
     """A `dm_control.rl.control.Environment` as a Gymnasium environment.
 
     Observation: the suite's observation dict, flattened and concatenated in its order, float32 [observation_dim].
-    Action: [action_dim], clipped to [-1, 1] and held for `action_repeat` control steps whose rewards are summed.
-    Episodes never terminate; they are truncated after `episode_length` agent steps. `reset(seed=s)` starts the same
+    Action: [action_dim], clipped to [-1, 1] and held for two control steps, whose rewards are summed.
+    Episodes never terminate; they are truncated after 500 agent steps. `reset(seed=s)` starts the same
     episode as the suite's first with `task_kwargs={"random": s}`; s is a whole number in [0, 2^32). Without a seed the
     task's random state continues.
 
@@ -64,17 +64,10 @@ class DMControlEnv(MujocoEnv):
     """
 
     def __init__(
-        self,
-        environment: Environment,
-        action_repeat: int = ACTION_REPEAT,
-        episode_length: int = EPISODE_LENGTH,
-        render_mode: str | None = None,
-        render_size: tuple[int, int] = (240, 320),
+        self, environment: Environment, render_mode: str | None = None, render_size: tuple[int, int] = (240, 320)
     ) -> None:
-        super().__init__(environment, action_repeat * environment.control_timestep(), render_mode, render_size)
-        self._action_repeat = action_repeat
-        self._episode_length = episode_length
-        self._step = episode_length  # outside an episode
+        super().__init__(environment, ACTION_REPEAT * environment.control_timestep(), render_mode, render_size)
+        self._step = EPISODE_LENGTH  # outside an episode
         width = sum(int(np.prod(part.shape)) for part in environment.observation_spec().values())
         actions = environment.action_spec()
         if not (np.all(actions.minimum == -1.0) and np.all(actions.maximum == 1.0)):
@@ -84,9 +77,7 @@ class DMControlEnv(MujocoEnv):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, actions.shape, np.float32)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Starts an episode. Raises PWMError for a seed outside [0, 2^32)."""
         if seed is not None:
             if not 0 <= seed < 2**32:
@@ -97,7 +88,7 @@ class DMControlEnv(MujocoEnv):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One agent step. Raises PWMError for a wrong shape, a non-finite action, or a step outside an episode."""
-        if self._step >= self._episode_length:
+        if self._step >= EPISODE_LENGTH:
             raise PWMError("step() outside an episode: call reset() first")
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape:
@@ -106,11 +97,11 @@ class DMControlEnv(MujocoEnv):
             raise PWMError(f"action must be finite, got {action}")
         action = action.clip(-1.0, 1.0)
         reward = 0.0
-        for _ in range(self._action_repeat):
+        for _ in range(ACTION_REPEAT):
             time_step = self._environment.step(action)
             reward += float(time_step.reward)
         self._step += 1
-        return _flatten(time_step.observation), reward, False, self._step >= self._episode_length, {}
+        return _flatten(time_step.observation), reward, False, self._step >= EPISODE_LENGTH, {}
 
     def render(self) -> np.ndarray | None:
         """The current state as uint8 [H, W, 3], None without a render mode. Raises PWMError if OpenGL fails."""
@@ -131,7 +122,7 @@ def make_dm_control(
         environment = suite.load(domain, task, task_kwargs={"time_limit": float("inf")})
     except ValueError as error:
         raise PWMError(f"dm_control has no task {domain}/{task}: {error}") from error
-    return DMControlEnv(environment, render_mode=render_mode, render_size=render_size)
+    return DMControlEnv(environment, render_mode, render_size)
 
 
 def import_suite() -> ModuleType:

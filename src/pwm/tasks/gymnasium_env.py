@@ -13,6 +13,9 @@ from pwm.runtime.errors import PWMError
 from pwm.tasks.rendering import MujocoRenderer
 from pwm.tasks.spec import TaskSpec
 
+Start = tuple[np.ndarray, dict[str, Any]]
+"""What `reset` of an environment returns: the first observation, and its info."""
+
 
 def task_from_gymnasium(
     gymnasium_id: str,
@@ -100,12 +103,9 @@ class GymnasiumTaskEnv(gymnasium.Env):
                 f"the observation space {env.observation_space} has no flat form of fixed length; wrap the environment "
                 "so that it gives a Box, or a Dict or Tuple of them"
             )
-        self._env = env
-        self._episode_length = episode_length
-        self._action_repeat = action_repeat
-        self._score = score
-        self._step = 0
-        self._running = False
+        self._env, self._score = env, score
+        self._episode_length, self._action_repeat = episode_length, action_repeat
+        self._step, self._running = 0, False
         self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
         self.render_mode = env.render_mode
         self.metadata = dict(env.metadata)
@@ -115,9 +115,7 @@ class GymnasiumTaskEnv(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (int(np.prod(space.shape)),), np.float32)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Starts an episode."""
         self._step, self._running = 0, True
         observation, info = self._env.reset(seed=None if seed is None else int(seed), options=options)

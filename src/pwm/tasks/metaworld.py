@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.gymnasium_env import GymnasiumTaskEnv, MujocoEnv
+from pwm.tasks.gymnasium_env import GymnasiumTaskEnv, MujocoEnv, Start
 from pwm.tasks.mt30_custom import MT30
 from pwm.tasks.spec import TaskSpec
 
@@ -64,9 +64,7 @@ class MetaWorldEnv(MujocoEnv):
         super().__init__(environment, environment.dt, render_mode, render_size)
         self.observation_space, self.action_space = environment.observation_space, environment.action_space
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Starts an episode. Raises PWMError for a negative seed."""
         if seed is not None:
             if seed < 0:

@@ -44,10 +44,8 @@ def get_task(id: str) -> TaskSpec:
     """The task with that id. Raises PWMError, suggesting similar ids, if there is none."""
     _load_families()
     if id not in _tasks:
-        own = (
-            "" if own_tasks.named_modules() else f" (for tasks of your own set {own_tasks.VARIABLE}, see docs/tasks.md)"
-        )
-        raise PWMError(f"unknown task '{id}'{_closest(id, _tasks)}{own}")
+        hint = f" (for tasks of your own set {own_tasks.VARIABLE}, see docs/tasks.md)"
+        raise PWMError(f"unknown task '{id}'{_closest(id, _tasks)}{'' if own_tasks.named_modules() else hint}")
     return _tasks[id]
 
 

@@ -66,7 +66,8 @@ class MujocoRenderer:
         try:
             self._build(rendering.backend, model, height, width)
         except Exception as error:
-            raise PWMError(f"cannot render with {rendering.backend}: {_first_line(error)}; set MUJOCO_GL") from error
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise PWMError(f"cannot render with {rendering.backend}: {reason}; set MUJOCO_GL") from error
 
     def _build(self, backend: str, model: mujoco.MjModel, height: int, width: int) -> None:
         import mujoco
@@ -194,7 +195,3 @@ def _draw_test_picture(backend: str) -> None:
     if np.ptp(picture[..., 0]) == 0:
         raise RuntimeError("the picture came out empty")
     print("picture drawn")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

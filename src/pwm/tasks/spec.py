@@ -72,14 +72,7 @@ class TaskSpec:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON-serialisable values: all but `make`, and `return_range` if there is one."""
-        facts: dict[str, Any] = {
-            "id": self.id,
-            "observation_dim": self.observation_dim,
-            "action_dim": self.action_dim,
-            "episode_length": self.episode_length,
-            "action_repeat": self.action_repeat,
-            "score": self.score,
-        }
+        facts = {name: value for name, value in vars(self).items() if name not in ("make", "return_range")}
         return facts if self.return_range is None else facts | {"return_range": list(self.return_range)}
 
 

@@ -37,11 +37,9 @@ class VectorEnvironment(Protocol):
         With a seed, all rows start over. With one seed per row, row i starts the same episode as a single environment
         (of `TaskSpec.make`) that is reset with seed[i].
         """
-        ...
 
     def step(self, actions: Tensor) -> Step:
         """One step with actions [n, a], which are clipped to [-1, 1]."""
-        ...
 
 
 @runtime_checkable
@@ -50,15 +48,12 @@ class DifferentiableEnvironment(VectorEnvironment, Protocol):
 
     def detach(self) -> Tensor:
         """Detach the state from the graph; returns the current observations [n, o]."""
-        ...
 
     def get_state(self) -> dict[str, Tensor]:
         """Everything that is needed to continue to the same bits."""
-        ...
 
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Restore what `get_state` returned."""
-        ...
 
 
 def make_environment(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.locomotion.double_pendulum import DoublePendulum
-from pwm.tasks.locomotion.hopper import Hopper
 from pwm.tasks.locomotion.runner import ANT, ANYMAL, HUMANOID, MUSCLE_HUMANOID
 from pwm.tasks.locomotion.settings import Contact, Physics
-from pwm.tasks.locomotion.task import Task
+from pwm.tasks.locomotion.task import DoublePendulum, Hopper, Task
 
 # Task, physics, and the paper's substeps between two updates of the mass matrix.
 _TASKS: dict[str, tuple[Task, Physics, int]] = {

@@ -61,6 +61,7 @@ class Dynamics:
 
     def __init__(self, robot: Robot, worlds: int, physics: Physics, device: str) -> None:
         self.worlds, self.physics, self.device, self.muscles = worlds, physics, device, robot.muscles
+        self.units = 0 if robot.muscles is None else len(robot.muscles.strength)
         builder = newton.ModelBuilder()
         builder.replicate(robot.builder, worlds, spacing=(0.0, 0.0, 0.0))
         self.model = builder.finalize(device=device, requires_grad=False)
@@ -78,20 +79,15 @@ class Dynamics:
         self.body_com_local = wp.zeros(model.body_count, dtype=wp.transform, device=device)
         self._run(featherstone.compute_com_transforms, model.body_count, [model.body_com], [self.body_com_local])
         rows, mass = _rows(model, self.worlds)
-        self.rows = [wp.array(part, dtype=int, device=device) for part in rows]
-        self.mass_sum = wp.array(mass, dtype=float, device=device)
-        size = self.qd_size
-        self.matrix_start = wp.array(np.arange(self.worlds) * size * size, dtype=int, device=device)
-        self.matrix_rows = wp.array(np.full(self.worlds, size), dtype=int, device=device)
-        self.dof_start = wp.array(np.arange(self.worlds) * size, dtype=int, device=device)
-        self.contact_body = wp.array(contacts.body, dtype=int, device=device)
-        self.contact_point = wp.array(contacts.point, dtype=wp.vec3, device=device)
-        self.contact_radius = wp.array(contacts.radius, dtype=float, device=device)
-        if self.muscles is not None:
-            self.segment_unit = wp.array(self.muscles.unit, dtype=int, device=device)
-            self.segment_bodies = wp.array(self.muscles.bodies, dtype=int, device=device)
-            self.segment_points = wp.array(self.muscles.points, dtype=wp.vec3, device=device)
-            self.strength = wp.array(self.muscles.strength, dtype=float, device=device)
+        array = partial(wp.array, device=device)
+        self.rows, self.mass_sum = [array(part, int) for part in rows], array(mass, float)
+        worlds, size = np.arange(self.worlds), self.qd_size
+        factorised = (worlds * size * size, np.full(self.worlds, size), worlds * size)
+        self.factorised = [array(part, int) for part in factorised]  # start and rows of matrices, start of dofs
+        self.contacts = [array(contacts.body, int), array(contacts.point, wp.vec3), array(contacts.radius, float)]
+        if (muscles := self.muscles) is not None:
+            self.segments = [array(muscles.unit, int), array(muscles.bodies, int), array(muscles.points, wp.vec3)]
+            self.segments += [array(muscles.strength, float)]
 
     def _buffers(self) -> None:
         model, device, steps = self.model, self.device, self.physics.substeps
@@ -100,8 +96,7 @@ class Dynamics:
         self.qd = [_zeros(dofs, float, device) for _ in range(steps + 1)]  # in Newton's internal convention
         self.q_in, self.q_out = self.q[0], self.q[steps]
         self.qd_in, self.qd_out, self.force, self.force_used = (_zeros(dofs, float, device) for _ in range(4))
-        muscles = self.muscles is not None
-        self.control = _zeros(self.worlds * len(self.strength), float, device) if muscles else self.force
+        self.control = _zeros(self.worlds * self.units, float, device) if self.units else self.force
         self.substeps = [_Substep(bodies, dofs, device) for _ in range(steps)]
         self.body_q_out, self.body_com_q_out = (_zeros(bodies, wp.transform, device) for _ in range(2))
         entries = self.worlds * self.qd_size**2
@@ -163,14 +158,12 @@ class Dynamics:
         s.wrench.zero_()
         s.wrench_children.zero_()
         if contact is not None:
-            inputs = [self.bodies, self.contact_body, self.contact_point, self.contact_radius]
-            inputs += [contact.stiffness, contact.damping, contact.friction_slope, contact.friction]
-            inputs += [s.body_q, s.body_qd, m.body_com]
-            self._run(kernels.ground_contact, (self.worlds, len(self.contact_body)), inputs, [s.wrench])
+            inputs = [self.bodies, *self.contacts, contact.stiffness, contact.damping, contact.friction_slope]
+            inputs += [contact.friction, s.body_q, s.body_qd, m.body_com]
+            self._run(kernels.ground_contact, (self.worlds, len(self.contacts[0])), inputs, [s.wrench])
         if self.muscles is not None:
-            inputs = [self.bodies, len(self.strength), self.segment_unit, self.segment_bodies, self.segment_points]
-            inputs += [self.strength, self.control, s.body_q, m.body_com]
-            self._run(kernels.muscle_forces, (self.worlds, len(self.segment_unit)), inputs, [s.wrench])
+            inputs = [self.bodies, self.units, *self.segments, self.control, s.body_q, m.body_com]
+            self._run(kernels.muscle_forces, (self.worlds, len(self.segments[0])), inputs, [s.wrench])
         wp.copy(s.wrench_used, s.wrench)
         inputs = [None, *self.bounds, *self.tree, *self.starts, m.joint_target_q_start, m.joint_dof_dim]
         inputs += [m.joint_target_q, m.joint_target_qd, q, qd, self.force_used, m.joint_target_ke, m.joint_target_kd]
@@ -191,7 +184,7 @@ class Dynamics:
             self._run(kernels.composite, self.worlds, inputs, [mass.moment, mass.inertia])
             inputs = [self.bodies, self.qd_size, *self.rows, self.mass_sum, mass.moment, mass.inertia, s.subspace]
             self._run(kernels.mass_matrix, (self.worlds, self.qd_size), inputs, [mass.matrix])
-            inputs = [self.matrix_start, self.matrix_rows, self.dof_start, mass.matrix, m.joint_armature, mass.factor]
+            inputs = [*self.factorised, mass.matrix, m.joint_armature, mass.factor]
             factorise = featherstone.eval_dense_cholesky_batched
             wp.launch(factorise, self.worlds, inputs, device=self.device, record_tape=False)
         inputs = [self.qd_size, mass.matrix, mass.factor, s.tau]

@@ -26,7 +26,7 @@ class Engine:
 
     shards  on a CPU, the number of threads that share the copies; the result does not depend on it
 
-    Attributes: `q_size`, `qd_size` (coordinates and degrees of freedom of one robot).
+    Attributes: `worlds`, `physics`, `device`, `q_size`, `qd_size` (coordinates and degrees of freedom of one robot).
     """
 
     def __init__(self, robot: Robot, worlds: int, physics: Physics, device: str = "cpu", shards: int = 1) -> None:
@@ -34,7 +34,7 @@ class Engine:
         self._rows = [slice(a, b) for a, b in zip(edges, edges[1:])]
         self._parts = [_Captured(Dynamics(robot, rows.stop - rows.start, physics, device)) for rows in self._rows]
         self._pool = ThreadPoolExecutor(shards) if shards > 1 else None
-        self.worlds, self.physics = worlds, physics
+        self.worlds, self.physics, self.device = worlds, physics, device
         self.q_size, self.qd_size = self._parts[0].q_size, self._parts[0].qd_size
 
     def step(self, q: Tensor, qd: Tensor, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:

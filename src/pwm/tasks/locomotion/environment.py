@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.random import key_of, uniform
 from pwm.tasks.locomotion.catalogue import find_task
+from pwm.tasks.locomotion.mass_files import read_mass
 from pwm.tasks.locomotion.settings import adapt
 from pwm.tasks.locomotion.task import Task
 from pwm.tasks.step import Step
@@ -31,22 +33,13 @@ class LocomotionEnv:
     """
 
     def __init__(
-        self,
-        task: Task,
-        engine: Engine,
-        robot: Robot,
-        device: torch.device,
-        seed: int = 0,
-        episode_length: int | None = None,
-        early_termination: bool = True,
-        stochastic_reset: bool = True,
+        self, task: Task, engine: Engine, robot: Robot, seed: int, early_termination: bool, stochastic_reset: bool
     ) -> None:
-        self.task, self.physics = task, engine.physics
-        self.num_envs, self.observation_dim, self.action_dim = engine.worlds, task.observation_dim, task.action_dim
-        self.episode_length = task.episode_length if episode_length is None else episode_length
-        self.device = device
+        self.task, self.physics, self.device = task, engine.physics, torch.device(engine.device)
+        self.num_envs, self.episode_length = engine.worlds, task.episode_length
+        self.observation_dim, self.action_dim = task.observation_dim, task.action_dim
         self._engine, self._robot, self._renderer = engine, robot, None
-        self._gear = torch.as_tensor(robot.gear, device=device)
+        self._gear = torch.as_tensor(robot.gear, device=self.device)
         self._early_termination, self._stochastic_reset = early_termination, stochastic_reset
         self._bad = torch.zeros((), dtype=torch.int64, device=self.device)
         self.reset(seed)
@@ -217,14 +210,17 @@ def make_locomotion(
     if shards > 1 and device.type != "cpu":
         raise PWMError("shards is for the CPU; leave it out on a GPU")
     from pwm.tasks.locomotion.engine import Engine
-    from pwm.tasks.locomotion.mass_task import fit_runner, mass_robot
-    from pwm.tasks.locomotion.robot import load_robot
+    from pwm.tasks.locomotion.mass_task import fit_runner
+    from pwm.tasks.locomotion.robot import build_robot, load_robot
 
     if mass_files is None:
         robot = load_robot(found.name, physics.limit_stiffness, str(device))
     else:
-        robot = mass_robot(mass_files, physics.limit_stiffness, str(device))
+        made = read_mass(*mass_files)
+        robot = build_robot(made.mjcf, made.units, physics.limit_stiffness, str(device))
     engine = Engine(robot, num_envs, physics, str(device), shards)
     if mass_files is not None:
         found = fit_runner(found, robot, engine, mass_files[0])
-    return LocomotionEnv(found, engine, robot, device, seed, episode_length, early_termination, stochastic_reset)
+    if episode_length is not None:
+        found = replace(found, episode_length=episode_length)
+    return LocomotionEnv(found, engine, robot, seed, early_termination, stochastic_reset)

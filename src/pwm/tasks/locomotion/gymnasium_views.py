@@ -11,10 +11,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.gymnasium_env import check_render_mode
+from pwm.tasks.gymnasium_env import Start, check_render_mode
 from pwm.tasks.locomotion.environment import LocomotionEnv, make_locomotion
-
-FRAMES_PER_SECOND = 60
 
 
 class LocomotionTaskEnv(gymnasium.Env):
@@ -23,7 +21,7 @@ class LocomotionTaskEnv(gymnasium.Env):
     Other keyword arguments go to `make_locomotion`. Raises PWMError as that does.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": FRAMES_PER_SECOND}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 60}
 
     def __init__(self, task: str, render_mode: str | None = None, **kwargs: Any) -> None:
         check_render_mode(render_mode)
@@ -33,9 +31,7 @@ class LocomotionTaskEnv(gymnasium.Env):
         self._waiting = True  # for reset()
         self._fresh = False  # the environment has already started the next episode
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Start:
         """Start an episode, which depends on the seed only; without a seed, the next one."""
         super().reset(seed=seed)
         if seed is None and self._fresh:
@@ -70,11 +66,7 @@ class LocomotionVectorEnv(gymnasium.vector.VectorEnv):
     to `make_locomotion`.
     """
 
-    metadata = {
-        "render_modes": ["rgb_array"],
-        "render_fps": FRAMES_PER_SECOND,
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    metadata = LocomotionTaskEnv.metadata | {"autoreset_mode": AutoresetMode.SAME_STEP}
 
     def __init__(self, task: str, num_envs: int = 64, render_mode: str | None = None, **kwargs: Any) -> None:
         self.render_mode = render_mode
@@ -84,9 +76,7 @@ class LocomotionVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None) -> Start:
         """Reset all environments; with a seed s, row i plays the episodes of a single environment with seed s + i."""
         super().reset(seed=seed if isinstance(seed, int) else None)
         if isinstance(seed, int):

@@ -10,18 +10,11 @@ import torch
 
 from pwm.runtime.errors import PWMError
 from pwm.tasks.locomotion.engine import Engine
-from pwm.tasks.locomotion.mass_files import read_mass
 from pwm.tasks.locomotion.newton_kernels import wp
-from pwm.tasks.locomotion.robot import Robot, build_robot
+from pwm.tasks.locomotion.robot import Robot
 from pwm.tasks.locomotion.runner import ANGLE_SPREAD, Runner
 
 _HIGHEST = 2.0  # m, of a standing pelvis; if it is higher, the file is not in metres
-
-
-def mass_robot(files: tuple[str | Path, str | Path], limit_stiffness: float, device: str = "cpu") -> Robot:
-    """The robot of a skeleton file and a muscle file. Raises PWMError as `read_mass` does."""
-    made = read_mass(*files)
-    return build_robot(made.mjcf, made.units, limit_stiffness, device)
 
 
 def fit_runner(task: Runner, robot: Robot, engine: Engine, skeleton: str | Path) -> Runner:

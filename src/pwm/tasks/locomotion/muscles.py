@@ -71,15 +71,14 @@ def read_muscles(path: Path, side: str) -> list[MuscleUnit]:
     units = []
     with open(path, newline="", encoding="utf-8") as file:
         for line, row in enumerate(csv.DictReader(file), start=2):
+            where = f"{path}, line {line}"
             try:
                 points = tuple(_way_point(text, side) for text in row["path"].split(">"))
                 force = float(row["peak_force"])
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise PWMError(f"{path}, line {line}: not a muscle ({error}); compare the lines above it") from error
+                raise PWMError(f"{where}: not a muscle ({error}); compare the lines above it") from error
             name = f"{row['muscle']} {row['unit']} {side}"
-            units.append(
-                checked(MuscleUnit(name, force, points, tuple(row["actions"].split())), f"{path}, line {line}")
-            )
+            units.append(checked(MuscleUnit(name, force, points, tuple(row["actions"].split())), where))
     return units
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pwm.tasks.locomotion.muscles import Segments
-from pwm.tasks.locomotion.newton_kernels import newton
-from pwm.tasks.locomotion.robot import Robot
+from pwm.tasks.locomotion.robot import BOX, CAPSULE, SPHERE, Robot
+
+Array = np.ndarray
 
 _SKY_TOP, _SKY_LOW = np.array([0.42, 0.60, 0.85]), np.array([0.86, 0.91, 0.96])
 _TILES = np.array([[0.62, 0.65, 0.66], [0.74, 0.76, 0.76]])
@@ -28,12 +29,12 @@ class _Shape:
     """A capsule (a sphere if `half` is zero) or a box, in its body's frame; `half` is along the local z axis."""
 
     body: int
-    place: np.ndarray
-    rotation: np.ndarray
+    place: Array
+    rotation: Array
     radius: float
     half: float
-    box: np.ndarray | None
-    colour: np.ndarray
+    box: Array | None
+    colour: Array
 
 
 class Renderer:
@@ -43,7 +44,7 @@ class Renderer:
     into the picture of `height` x `width` pixels.
     """
 
-    def __init__(self, robot: Robot, seen: list[np.ndarray], height: int = 240, width: int = 320) -> None:
+    def __init__(self, robot: Robot, seen: list[Array], height: int = 240, width: int = 320) -> None:
         self._shapes, self._muscles = _shapes(robot), robot.muscles
         ends = np.concatenate([_extent(shape, poses) for shape in self._shapes for poses in seen])
         low, high = ends.min(axis=0), ends.max(axis=0)
@@ -58,7 +59,7 @@ class Renderer:
         rays = -_VIEW + _HALF_WIDTH * (x[None, :, None] * self._right + y[:, None, None] * self._up)
         self._rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
-    def draw(self, poses: np.ndarray) -> np.ndarray:
+    def draw(self, poses: Array) -> Array:
         """The picture, uint8 [height, width, 3]."""
         camera = np.array([poses[0, 0], poses[0, 1], self._target_height]) + self._distance * _VIEW
         picture, depth, ground = self._background(camera)
@@ -71,7 +72,7 @@ class Renderer:
                 self._draw_shape(line, poses, camera, picture, depth)
         return (picture.clip(0.0, 1.0) * 255).astype(np.uint8)
 
-    def _background(self, camera: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _background(self, camera: Array) -> tuple[Array, Array, Array]:
         """Picture, depth along each ray, and the point where each ray hits the ground (NaN if it does not)."""
         rays = self._rays
         down = rays[..., 2] < -1e-3
@@ -84,9 +85,7 @@ class Renderer:
         floor = _TILES[tile] * haze + _SKY_LOW * (1 - haze)
         return np.where(down[..., None], floor, picture), depth, ground
 
-    def _draw_shape(
-        self, shape: _Shape, poses: np.ndarray, camera: np.ndarray, picture: np.ndarray, depth: np.ndarray
-    ) -> None:
+    def _draw_shape(self, shape: _Shape, poses: Array, camera: Array, picture: Array, depth: Array) -> None:
         place, rotation = _world(shape, poses)
         reach = np.linalg.norm(shape.box) if shape.box is not None else shape.radius + shape.half
         window = self._window(place, reach, camera)
@@ -102,9 +101,7 @@ class Renderer:
         picture[window] = np.where(nearer[..., None], shape.colour * light[..., None], picture[window])
         depth[window] = np.where(nearer, distance, depth[window])
 
-    def _shade_ground(
-        self, shape: _Shape, poses: np.ndarray, camera: np.ndarray, picture: np.ndarray, ground: np.ndarray
-    ) -> None:
+    def _shade_ground(self, shape: _Shape, poses: Array, camera: Array, picture: Array, ground: Array) -> None:
         place, rotation = _world(shape, poses)
         along, radius = rotation[:, 2] * shape.half, shape.radius
         ends = np.stack([place + along, place - along])
@@ -119,7 +116,7 @@ class Renderer:
         dark = np.where(away < radius, 0.72, 1.0)  # NaN is never less
         picture[window] = np.minimum(picture[window], picture[window] * dark[..., None])
 
-    def _window(self, place: np.ndarray, reach: float, camera: np.ndarray) -> tuple[slice, slice] | None:
+    def _window(self, place: Array, reach: float, camera: Array) -> tuple[slice, slice] | None:
         """The pixels that a sphere may cover; None if there are none."""
         height, width = self._size
         seen = place - camera
@@ -141,20 +138,18 @@ def _shapes(robot: Robot) -> list[_Shape]:
     for kind, body, pose, scale in zip(*columns):
         if body < 0:
             continue
-        numbers = np.array(pose, dtype=float)
-        place, rotation = numbers[:3], _matrix(numbers[3:7])
+        pose, scale, kind = np.array(pose, dtype=float), np.array(scale, dtype=float), int(kind)
+        frame = (body, pose[:3], _matrix(pose[3:7]))
         colour = _COLOURS[0 if body == 0 else 1 + (body - 1) % (len(_COLOURS) - 1)]
-        kind = int(kind)
-        if kind == int(newton.GeoType.BOX):
-            box = np.array(scale, dtype=float)
-            out.append(_Shape(body, place, rotation, float(box.min()), 0.0, box, colour))
-        elif kind in (int(newton.GeoType.SPHERE), int(newton.GeoType.CAPSULE)):
-            half = float(scale[1]) if kind == int(newton.GeoType.CAPSULE) else 0.0
-            out.append(_Shape(body, place, rotation, float(scale[0]), half, None, colour))
+        if kind == BOX:
+            out.append(_Shape(*frame, float(scale.min()), 0.0, scale, colour))
+        elif kind in (SPHERE, CAPSULE):
+            half = float(scale[1]) if kind == CAPSULE else 0.0
+            out.append(_Shape(*frame, float(scale[0]), half, None, colour))
     return out
 
 
-def _lines(muscles: Segments, poses: np.ndarray) -> list[_Shape]:
+def _lines(muscles: Segments, poses: Array) -> list[_Shape]:
     """The muscle segments at these poses as thin capsules, in the frame of the root body."""
     rotations = np.stack([_matrix(pose[3:]) for pose in poses])
     ends = poses[muscles.bodies, :3] + np.einsum("seij,sej->sei", rotations[muscles.bodies], muscles.points)
@@ -168,19 +163,19 @@ def _lines(muscles: Segments, poses: np.ndarray) -> list[_Shape]:
     return out
 
 
-def _world(shape: _Shape, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _world(shape: _Shape, poses: Array) -> tuple[Array, Array]:
     body = _matrix(poses[shape.body, 3:])
     return poses[shape.body, :3] + body @ shape.place, body @ shape.rotation
 
 
-def _extent(shape: _Shape, poses: np.ndarray) -> np.ndarray:
+def _extent(shape: _Shape, poses: Array) -> Array:
     """Two points between which the shape lies."""
     place, rotation = _world(shape, poses)
     along = rotation[:, 2] * shape.half
     return np.stack([place + along + shape.radius, place - along - shape.radius])
 
 
-def _matrix(quaternion: np.ndarray) -> np.ndarray:
+def _matrix(quaternion: Array) -> Array:
     """Rotation matrix of a unit quaternion (x, y, z, w)."""
     x, y, z, w = quaternion
     return np.array(
@@ -192,7 +187,7 @@ def _matrix(quaternion: np.ndarray) -> np.ndarray:
     )
 
 
-def _meet_capsule(eye: np.ndarray, rays: np.ndarray, arm: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def _meet_capsule(eye: Array, rays: Array, arm: Array, radius: float) -> tuple[Array, Array]:
     """Distance (infinite for a miss) and outward normal where rays from `eye` hit a capsule from -arm to arm."""
     distance = np.full(rays.shape[:-1], np.inf)
     length = arm @ arm
@@ -211,16 +206,14 @@ def _meet_capsule(eye: np.ndarray, rays: np.ndarray, arm: np.ndarray, radius: fl
     return distance, (point - share[..., None] * arm) / radius
 
 
-def _nearest_root(a: np.ndarray | float, half_b: np.ndarray, c: float) -> np.ndarray:
+def _nearest_root(a: Array | float, half_b: Array, c: float) -> Array:
     """The smaller root of a t^2 + 2 half_b t + c, infinite if there is none or it is negative."""
     square = half_b**2 - a * c
     root = (-half_b - np.sqrt(np.maximum(square, 0.0))) / np.maximum(a, 1e-12)
     return np.where((square >= 0) & (root > 0), root, np.inf)
 
 
-def _meet_box(
-    eye: np.ndarray, rays: np.ndarray, rotation: np.ndarray, half: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _meet_box(eye: Array, rays: Array, rotation: Array, half: Array) -> tuple[Array, Array]:
     """The same for a box with these half sizes."""
     start, local = eye @ rotation, rays @ rotation
     local = np.where(np.abs(local) < 1e-9, 1e-9, local)

@@ -12,7 +12,7 @@ from pwm.tasks.locomotion import kernels
 from pwm.tasks.locomotion.muscles import ASSETS, MuscleUnit, Segments, leg_muscles, segments
 from pwm.tasks.locomotion.newton_kernels import newton, prepare, wp
 
-_SPHERE, _CAPSULE, _BOX = (int(kind) for kind in (newton.GeoType.SPHERE, newton.GeoType.CAPSULE, newton.GeoType.BOX))
+SPHERE, CAPSULE, BOX = (int(kind) for kind in (newton.GeoType.SPHERE, newton.GeoType.CAPSULE, newton.GeoType.BOX))
 _COLLIDES = int(newton.ShapeFlags.COLLIDE_SHAPES)
 
 
@@ -71,18 +71,14 @@ def build_robot(text: str, units: Sequence[MuscleUnit], limit_stiffness: float, 
         builder.joint_limit_ke[i] = limit_stiffness if limited else 0.0
         builder.joint_limit_kd[i] = 0.0
     names = dof_names(text)
-    motors = ElementTree.fromstring(text).findall("actuator/motor")
-    default = ElementTree.fromstring(text).find("default/motor")
+    file = ElementTree.fromstring(text)
+    motors, default = file.findall("actuator/motor"), file.find("default/motor")
     gears = [float(motor.get("gear") or default.get("gear")) for motor in motors]
     dofs = [names.index(motor.get("joint")) for motor in motors]
     gear, dof = np.array(gears, np.float32), np.array(dofs, np.int64)
-    return Robot(builder, _contact_points(builder), gear, dof, _muscles(builder, units) if units else None)
-
-
-def _muscles(builder: newton.ModelBuilder, units: Sequence[MuscleUnit]) -> Segments:
     bodies = [label.rsplit("/", 1)[-1] for label in builder.body_label]
     origins = {body: np.array(pose)[:3] for body, pose in zip(bodies, builder.body_q)}
-    return segments(units, bodies, origins)
+    return Robot(builder, _contact_points(builder), gear, dof, segments(units, bodies, origins) if units else None)
 
 
 def dof_names(text: str) -> list[str]:
@@ -96,17 +92,16 @@ def dof_names(text: str) -> list[str]:
 
 def _contact_points(builder: newton.ModelBuilder) -> ContactPoints:
     found: list[tuple[int, np.ndarray, float]] = []
-    shapes = zip(
-        builder.shape_type, builder.shape_body, builder.shape_transform, builder.shape_scale, builder.shape_flags
-    )
+    b = builder
+    shapes = zip(b.shape_type, b.shape_body, b.shape_transform, b.shape_scale, b.shape_flags)
     for kind, body, pose, scale, flags in shapes:
         if body < 0 or not int(flags) & _COLLIDES:
             continue
-        if int(kind) == _SPHERE:
+        if int(kind) == SPHERE:
             places, radius = [(0.0, 0.0, 0.0)], scale[0]
-        elif int(kind) == _CAPSULE:
+        elif int(kind) == CAPSULE:
             places, radius = [(0.0, 0.0, scale[1]), (0.0, 0.0, -scale[1])], scale[0]
-        elif int(kind) == _BOX:
+        elif int(kind) == BOX:
             signs = np.array(np.meshgrid((-1, 1), (-1, 1), (-1, 1))).reshape(3, 8).T
             places, radius = [tuple(sign * np.array(scale)) for sign in signs], 0.0
         else:

@@ -32,7 +32,7 @@ def make_custom(id: str, render_mode: str | None = None, render_size: tuple[int,
     import_suite()
     from pwm.tasks.mt30_custom.rewards import load
 
-    return DMControlEnv(load(id), render_mode=render_mode, render_size=render_size)
+    return DMControlEnv(load(id), render_mode, render_size)
 
 
 TASKS: tuple[TaskSpec, ...] = tuple(suite_task(id, partial(make_custom, id), *sizes) for id, *sizes in _CUSTOM)
