@@ -65,12 +65,7 @@ RECIPES: dict[str, Recipe] = {
     "tiny": Recipe(
         model=world_model_size("tiny"),
         pretrain=PretrainConfig(
-            updates=40,
-            batch_size=32,
-            horizon=4,
-            learning_rate=1e-3,
-            evaluate_every=20,
-            checkpoint_every=10,
+            updates=40, batch_size=32, horizon=4, learning_rate=1e-3, evaluate_every=20, checkpoint_every=10
         ),
         policy=PolicyConfig(
             behaviour_updates=5,

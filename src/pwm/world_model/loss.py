@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +11,8 @@ from pwm.data.sampler import SliceBatch
 from pwm.world_model.bound import BoundModel
 from pwm.world_model.config import PretrainConfig
 from pwm.world_model.model import WorldModel
+
+_PARTS = ("latent_loss", "reward_loss", "termination_loss")
 
 
 def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfig) -> tuple[Tensor, dict[str, Tensor]]:
@@ -44,41 +44,24 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
         blocks.append(errors)
 
     weights = config.rho ** torch.arange(horizon, device=latent.device, dtype=latent.dtype) / horizon
-    latent_loss, reward_loss = (weights @ torch.cat(part) for part in list(zip(*blocks, strict=True))[:2])
-    loss = config.latent_weight * latent_loss + config.reward_weight * reward_loss
-    parts = {"latent_loss": latent_loss.detach(), "reward_loss": reward_loss.detach()}
+    # A model without a termination head has only the first two errors.
+    parts = {name: weights @ torch.cat(errors) for name, errors in zip(_PARTS, zip(*blocks, strict=True))}
+    loss = config.latent_weight * parts["latent_loss"] + config.reward_weight * parts["reward_loss"]
     if bound.terminates:
-        termination_loss = weights @ torch.cat([errors.termination for errors in blocks])
-        loss = loss + config.termination_weight * termination_loss
-        parts["termination_loss"] = termination_loss.detach()
-    return loss, parts
+        loss = loss + config.termination_weight * parts["termination_loss"]
+    return loss, {name: part.detach() for name, part in parts.items()}
 
 
-class _Errors(NamedTuple):
-    """Errors averaged over the slices, one number per step of a block."""
-
-    latent: Tensor
-    reward: Tensor
-    termination: Tensor | None
-
-
-def _block(
-    bound: BoundModel,
-    latent: Tensor,
-    actions: Tensor,
-    targets: Tensor,
-    rewards: Tensor,
-    terminations: Tensor,
-) -> tuple[Tensor, _Errors]:
-    """Some steps of the rollout; returns the last latent and the errors."""
+def _block(bound: BoundModel, latent: Tensor, *data: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Some steps of the rollout; returns the last latent and, per part, its mean over the slices at each step."""
+    actions, targets, rewards, terminations = data
     latents = bound.rollout(latent, actions)
     rolled = torch.stack(latents)
-    latent_error = F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))
+    errors = [F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))]
     logits = bound.reward_logits(rolled[:-1], actions)
-    reward_error = bound.model.two_hot.cross_entropy(logits, rewards).mean(dim=1)
-    termination_error = None
+    errors.append(bound.model.two_hot.cross_entropy(logits, rewards).mean(dim=1))
     if bound.terminates:
         ended = bound.termination_logit(rolled[1:])
         bce = F.binary_cross_entropy_with_logits(ended, terminations.to(ended.dtype), reduction="none")
-        termination_error = bce.mean(dim=1)
-    return latents[-1], _Errors(latent_error, reward_error, termination_error)
+        errors.append(bce.mean(dim=1))
+    return latents[-1], errors

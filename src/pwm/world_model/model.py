@@ -54,9 +54,9 @@ class WorldModel(nn.Module):
         self.add_head("reward", ConditionedMLP(z + a, e, config.units, config.bins))
         if config.episodic:
             self.add_head("termination", ConditionedMLP(z, e, config.units, 1))
-        self.register_buffer("observation_scale", _mask(observation_dims))
+        self.register_buffer("observation_scale", prefix_mask(observation_dims))
         self.register_buffer("observation_shift", torch.zeros(len(self.tasks), self.observation_dim))
-        self.register_buffer("action_mask", _mask(action_dims), persistent=False)
+        self.register_buffer("action_mask", prefix_mask(action_dims), persistent=False)
         self._initialise(seed)
 
     @torch.no_grad()
@@ -135,6 +135,6 @@ class WorldModel(nn.Module):
         return self.requires_grad_(False).eval()
 
 
-def _mask(dims: Sequence[int]) -> Tensor:
+def prefix_mask(dims: Sequence[int]) -> Tensor:
     """[tasks, max(dims)], 1 for each task's own entries, which come first, and 0 for padding."""
     return (torch.arange(max(dims))[None] < torch.tensor(list(dims))[:, None]).float()

@@ -54,8 +54,7 @@ def read_archive(path: PathLike) -> Any:
 def _tensors_among_objects(path: Path) -> dict[str, torch.Tensor]:
     """The parameters of a model that was saved together with objects of known classes, which are not built."""
     with TensorFile(path, inert=_KNOWN) as file:
-        stored = file.fields((_ALWAYS,))
-        return {name: _read(tensor) for name, tensor in stored.items()}
+        return {name: _read(tensor) for name, tensor in file.fields((_ALWAYS,)).items()}
 
 
 def _read(tensor: StoredTensor) -> torch.Tensor:

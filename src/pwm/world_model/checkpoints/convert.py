@@ -7,6 +7,8 @@ permutations, so nothing is rounded and converting back gives the same bits.
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import torch
 from torch import Tensor
 
@@ -15,10 +17,11 @@ from pwm.runtime.errors import PWMError
 from pwm.world_model.checkpoints.layouts import BUFFERS, ENSEMBLES, NORMED, Agent, Layer, Stack
 from pwm.world_model.checkpoints.widths import TaskSizes, Widths
 from pwm.world_model.config import WorldModelConfig
-from pwm.world_model.model import WorldModel
+from pwm.world_model.model import WorldModel, prefix_mask
 
 _READ_ACTIONS = ("dynamics", "reward", *ENSEMBLES)
-_HEADS = ("policy", *ENSEMBLES)
+HEADS = ("policy", *ENSEMBLES)
+"""The perceptrons that a world model does not have."""
 _TRUNK = ("encoder", "dynamics", "reward", "termination")
 
 
@@ -49,13 +52,13 @@ def heads_of(agent: Agent, widths: Widths) -> dict[str, Tensor]:
 
     They read our latents, as [z, e] (policy) and [z, a, e] (critics).
     """
-    tensors = {f"buffers.{name}": agent.buffers[name] for name in BUFFERS[1:] if name in agent.buffers}
-    for name in _HEADS:
-        if name in agent.stacks:
-            for i, layer in enumerate(reorder(name, agent.stacks[name], widths.config, widths.action_dim)):
-                parts = {"weight": layer.weight, "bias": layer.bias, "gain": layer.gain, "shift": layer.shift}
-                tensors |= {f"{name}.{i}.{part}": value for part, value in parts.items() if value is not None}
-    return tensors if any(name in agent.stacks for name in _HEADS) else {}
+    heads = [name for name in HEADS if name in agent.stacks]
+    tensors = {f"buffers.{name}": agent.buffers[name] for name in BUFFERS[1:] if heads and name in agent.buffers}
+    for name in heads:
+        for i, layer in enumerate(reorder(name, agent.stacks[name], widths.config, widths.action_dim)):
+            parts = layer._asdict().items()
+            tensors |= {f"{name}.{i}.{part}": value for part, value in parts if value is not None}
+    return tensors
 
 
 @torch.no_grad()
@@ -65,16 +68,14 @@ def to_agent(model: WorldModel, heads: dict[str, Tensor]) -> Agent:
     Raises:
         PWMError: the model normalises observations per task, which TD-MPC2 does not support.
     """
-    mask = torch.arange(model.observation_dim)[None] < torch.tensor(model.observation_dims)[:, None]
-    if bool(model.observation_shift.any()) or not torch.equal(model.observation_scale.cpu(), mask.float()):
+    mask = prefix_mask(model.observation_dims)
+    if bool(model.observation_shift.any()) or not torch.equal(model.observation_scale.cpu(), mask):
         raise PWMError(
             "the world model scales observations per task, and TD-MPC2 does not; "
             "pre-train one without --normalise-observations to export it"
         )
     stacks = {name: _stack_of(network) for name, network in model.networks().items() if name in _TRUNK}
-    for name in _HEADS:
-        if any(key.startswith(f"{name}.") for key in heads):
-            stacks[name] = _head(name, heads)
+    stacks |= {name: _head(name, heads) for name in HEADS if f"{name}.0.weight" in heads}
     stacks = {name: reorder(name, s, model.config, model.action_dim, back=True) for name, s in stacks.items()}
     embedding = model.embedding.detach().cpu().clone() if model.config.task_dim else None
     buffers = {name.removeprefix("buffers."): value for name, value in heads.items() if name.startswith("buffers.")}
@@ -89,12 +90,10 @@ def reorder(name: str, stack: Stack, config: WorldModelConfig, action_dim: int, 
     Returns copies, since the given tensors may be views of a file that will change.
     """
     order = latent_order(config)
-    layers = [Layer(*(None if t is None else t.clone() for t in (x.weight, x.bias, x.gain, x.shift))) for x in stack]
+    layers = [Layer(*(None if tensor is None else tensor.clone() for tensor in layer)) for layer in stack]
     if name in NORMED:
         rows = torch.argsort(order) if back else order
-        last = layers[-1]
-        assert last.gain is not None and last.shift is not None
-        layers[-1] = Layer(last.weight[rows], last.bias[rows], last.gain[rows], last.shift[rows])
+        layers[-1] = Layer(*(tensor[rows] for tensor in layers[-1]))
     if name != "encoder":
         z, e = config.latent_dim, config.task_dim
         columns = [order, torch.arange(z, z + e)]
@@ -102,8 +101,7 @@ def reorder(name: str, stack: Stack, config: WorldModelConfig, action_dim: int, 
             columns.insert(1, torch.arange(z + e, z + e + action_dim))
         chosen = torch.cat(columns)
         chosen = torch.argsort(chosen) if back else chosen
-        first = layers[0]
-        layers[0] = Layer(first.weight[..., chosen], first.bias, first.gain, first.shift)
+        layers[0] = layers[0]._replace(weight=layers[0].weight[..., chosen])
     return tuple(layers)
 
 
@@ -117,17 +115,12 @@ def _fill(mlp: ConditionedMLP, stack: Stack) -> None:
 
 
 def _stack_of(mlp: ConditionedMLP) -> Stack:
-    layers = []
-    for i, linear in enumerate(mlp.linears):
-        norm = mlp.norms[i] if i < len(mlp.norms) else None
-        tensors = (linear.weight, linear.bias, *(() if norm is None else (norm.weight, norm.bias)))
-        layers.append(Layer(*(tensor.detach().cpu().clone() for tensor in tensors)))
-    return tuple(layers)
+    pairs = [[m for m in pair if m is not None] for pair in zip_longest(mlp.linears, mlp.norms)]
+    return tuple(Layer(*(t.detach().cpu().clone() for m in pair for t in (m.weight, m.bias))) for pair in pairs)
 
 
 def _head(name: str, tensors: dict[str, Tensor]) -> Stack:
     layers = []
     while f"{name}.{len(layers)}.weight" in tensors:
-        prefix = f"{name}.{len(layers)}"
-        layers.append(Layer(*(tensors.get(f"{prefix}.{part}") for part in ("weight", "bias", "gain", "shift"))))
+        layers.append(Layer(*(tensors.get(f"{name}.{len(layers)}.{part}") for part in Layer._fields)))
     return tuple(layers)

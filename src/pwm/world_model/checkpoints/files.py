@@ -13,7 +13,7 @@ from pwm.runtime.checkpoint import read_described, write_described
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256, write_atomic
 from pwm.world_model.checkpoints.archive import read_archive
-from pwm.world_model.checkpoints.convert import heads_of, to_agent, to_world_model
+from pwm.world_model.checkpoints.convert import HEADS, heads_of, to_agent, to_world_model
 from pwm.world_model.checkpoints.layouts import is_state, read_agent, write_state
 from pwm.world_model.checkpoints.widths import find_tasks, infer_widths, size_name
 from pwm.world_model.files import load_world_model, world_model_path
@@ -60,23 +60,15 @@ def read_checkpoint(file: PathLike, tasks: Sequence[str] = (), step: Callable[[]
         PWMError: the file is unreadable, malicious, or not such a checkpoint.
     """
     where = str(file)
-    content = read_archive(file)
-    state, ignored = _state_in(content, where)
+    state, ignored = _state_in(read_archive(file), where)
     agent = read_agent(state, where)
     widths = infer_widths(agent, where)
     sizes = find_tasks(agent, widths, tasks, where)
     step()
-    about = {
-        "file": Path(file).name,
-        "sha256": sha256(file),
-        "layout": agent.layout,
-        "size": size_name(widths.config),
-        "task_set": sizes.set_name,
-        "tasks": list(sizes.ids),
-        "heads": [name for name in agent.stacks if name in ("policy", "critics", "target_critics")],
-        "critics": widths.critics,
-        "ignored": ignored,
-    }
+    about = {"file": Path(file).name, "sha256": sha256(file), "layout": agent.layout}
+    about |= {"size": size_name(widths.config), "task_set": sizes.set_name, "tasks": list(sizes.ids)}
+    heads = [name for name in agent.stacks if name in HEADS]
+    about |= {"heads": heads, "critics": widths.critics, "ignored": ignored}
     checkpoint = Checkpoint(to_world_model(agent, widths, sizes), heads_of(agent, widths), about)
     step()
     return checkpoint
@@ -104,8 +96,7 @@ def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Ex
         PWMError: there is no world model, or TD-MPC2 has no such architecture.
     """
     model = load_world_model(run)
-    heads = read_heads(run) if Path(run).is_dir() else {}
-    config = model.config
+    heads, config = read_heads(run) if Path(run).is_dir() else {}, model.config
     if len(set(config.encoder_units)) != 1 or len(config.units) != 2 or len(set(config.units)) != 1:
         raise PWMError(
             f"{run}: TD-MPC2 has one width per network and two hidden layers after the encoder, this model has "
@@ -121,17 +112,10 @@ def export_checkpoint(run: PathLike, file: PathLike, layout: str = "flat") -> Ex
             raise PWMError(f"{file}: cannot write all of it; check the free space") from error
 
     write_atomic(file, write)
-    settings = {
-        "enc_dim": config.encoder_units[0],
-        "num_enc_layers": len(config.encoder_units) + 1,
-        "mlp_dim": config.units[0],
-        "latent_dim": config.latent_dim,
-        "task_dim": config.task_dim,
-        "simnorm_dim": config.simnorm_group,
-        "num_bins": config.bins,
-        "vmin": config.bin_low,
-        "vmax": config.bin_high,
-    }
+    layers, width = len(config.encoder_units) + 1, config.units[0]
+    settings = {"enc_dim": config.encoder_units[0], "num_enc_layers": layers, "mlp_dim": width}
+    settings |= {"latent_dim": config.latent_dim, "task_dim": config.task_dim, "simnorm_dim": config.simnorm_group}
+    settings |= {"num_bins": config.bins, "vmin": config.bin_low, "vmax": config.bin_high}
     if "critics" in agent.stacks:
         settings["num_q"] = agent.stacks["critics"][0].weight.shape[0]
     return Exported(list(agent.stacks), settings)

@@ -14,7 +14,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,8 +46,7 @@ _CRITICS = re.compile(r"(_Qs|_target_Qs)(?:\.|_)params\.(?:(\d+)\.(ln\.)?(weight
 _AFTER = 1 << 30  # sorts `0.ln` after `0` and before `1`
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """A Linear, weight [out, in] and bias [out], and the gain and shift [out] of its LayerNorm, if any.
 
     In an ensemble all four have a leading axis [critics].
@@ -191,7 +190,7 @@ def _stack(name: str, modules: dict[tuple[int, ...], dict[str, Tensor]], where: 
             linears.append(key[-1])
             layers.append(Layer(weight, bias))
         elif last is not None and last.gain is None and weight.shape == bias.shape == last.bias.shape:
-            layers[-1] = Layer(last.weight, last.bias, weight, bias)
+            layers[-1] = last._replace(gain=weight, shift=bias)
         else:
             raise PWMError(f"{where}: {place} has the shape {list(weight.shape)}, which fits no layer of TD-MPC2")
     if (layers[-1].gain is not None) != (name in NORMED) or len(layers) < 2:

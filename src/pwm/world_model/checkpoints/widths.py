@@ -9,13 +9,13 @@ import torch
 
 from pwm.runtime.errors import PWMError
 from pwm.tasks.registry import get_task, list_tasks, task_set
-from pwm.world_model.checkpoints.layouts import Agent
+from pwm.world_model.checkpoints.layouts import ENSEMBLES, Agent
 from pwm.world_model.config import SIZES, WorldModelConfig
+from pwm.world_model.model import prefix_mask
 
 _SETS = {(30, 24, 6): "mt30", (80, 39, 6): "mt80"}
 """(rows of the embedding, padded observation width, padded action width) -> task set."""
-_BINS = 101
-_GROUP = 8
+_BINS, _GROUP = WorldModelConfig.bins, WorldModelConfig.simnorm_group
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,8 @@ def infer_widths(agent: Agent, where: str) -> Widths:
     if latent % _GROUP:
         raise PWMError(f"{where}: its latent has width {latent}, no multiple of {_GROUP}; no SimNorm of TD-MPC2")
     wide, narrow = latent + task_dim + action, latent + task_dim
-    expected = {
-        "reward": (wide, _BINS),
-        "termination": (narrow, 1),
-        "policy": (narrow, 2 * action),
-        "critics": (wide, _BINS),
-        "target_critics": (wide, _BINS),
-    }
+    expected = {"reward": (wide, _BINS), "termination": (narrow, 1), "policy": (narrow, 2 * action)}
+    expected |= dict.fromkeys(ENSEMBLES, (wide, _BINS))
     for name, pair in expected.items():
         if name in stacks and (inputs[name], outputs[name]) != pair:
             found = f"{inputs[name]} to {outputs[name]}"
@@ -79,15 +74,8 @@ def infer_widths(agent: Agent, where: str) -> Widths:
     for name in ("reward", "termination"):
         if hidden.get(name, hidden["dynamics"]) != hidden["dynamics"]:
             raise PWMError(f"{where}: hidden layers of {name} and dynamics differ; no model of TD-MPC2")
-    config = WorldModelConfig(
-        latent_dim=latent,
-        encoder_units=hidden["encoder"],
-        units=hidden["dynamics"],
-        task_dim=task_dim,
-        simnorm_group=_GROUP,
-        bins=_BINS,
-        episodic="termination" in stacks,
-    )
+    encoder, units = hidden["encoder"], hidden["dynamics"]
+    config = WorldModelConfig(latent, encoder, units, task_dim, episodic="termination" in stacks)
     critics = stacks["critics"][0].weight.shape[0] if "critics" in stacks else 0
     return Widths(config, observation, action, rows, critics)
 
@@ -127,31 +115,19 @@ def find_tasks(agent: Agent, widths: Widths, names: Sequence[str], where: str) -
     else:
         specs = tuple(get_task(name) for name in names)
         set_name = set_name if set_name and specs == task_set(set_name) else None
-    sizes = TaskSizes(
-        set_name,
-        tuple(spec.id for spec in specs),
-        tuple(spec.observation_dim for spec in specs),
-        tuple(spec.action_dim for spec in specs),
-    )
+    columns = zip(*((spec.id, spec.observation_dim, spec.action_dim) for spec in specs), strict=True)
+    sizes = TaskSizes(set_name, *columns)
     _check_sizes(agent, widths, sizes, where)
     return sizes
 
 
 def _check_sizes(agent: Agent, widths: Widths, sizes: TaskSizes, where: str) -> None:
-    known = (max(sizes.observation_dims), max(sizes.action_dims))
-    found = (widths.observation_dim, widths.action_dim)
+    known, found = (max(sizes.observation_dims), max(sizes.action_dims)), (widths.observation_dim, widths.action_dim)
     if known != found:
         label = sizes.set_name or ", ".join(sizes.ids)
         raise PWMError(
             f"{where}: has (observation, action) widths {found}, but {label:.80} has {known}; name the right tasks"
         )
     masks = agent.buffers.get("_action_masks")
-    if masks is None:
-        return
-    counts = masks.sum(dim=-1).long().tolist() if masks.ndim == 2 else []
-    if counts != list(sizes.action_dims) or not torch.equal(masks, _prefix_masks(counts, widths.action_dim)):
+    if masks is not None and not torch.equal(masks, prefix_mask(sizes.action_dims)):
         raise PWMError(f"{where}: its action masks are not those of these tasks; name the right tasks with --task")
-
-
-def _prefix_masks(counts: Sequence[int], width: int) -> torch.Tensor:
-    return (torch.arange(width)[None] < torch.tensor(list(counts))[:, None]).float()
