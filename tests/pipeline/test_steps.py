@@ -124,7 +124,7 @@ def test_a_killed_process(pwm, pretrain, store):
         text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not checkpoint.exists() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     child.kill()
