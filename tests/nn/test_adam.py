@@ -56,7 +56,7 @@ def gradients(step):
 @pytest.mark.parametrize("kernel", [True, False])
 def test_a_step_equals_clipping_and_then_adam(members, kernel, monkeypatch):
     if not kernel:
-        monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
+        monkeypatch.setattr("pwm.nn.native.kernels", lambda: None)
     elif kernels() is None:
         pytest.skip("no compiled kernels here")
     (ours, optimiser), (theirs, _) = fleet((0.01, 0.03)), fleet((0.01, 0.03))
@@ -80,7 +80,7 @@ def test_a_step_equals_clipping_and_then_adam(members, kernel, monkeypatch):
 @pytest.mark.parametrize("kernel", [True, False])
 def test_gradients_may_come_in_bfloat16(kernel, monkeypatch):
     if not kernel:
-        monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
+        monkeypatch.setattr("pwm.nn.native.kernels", lambda: None)
     (ours, optimiser), (theirs, other) = fleet((0.01, 0.03)), fleet((0.01, 0.03))
     low = [grad.bfloat16() if i != 1 else grad for i, grad in enumerate(gradients(1))]
     norms = clipped_step(optimiser, [grad.clone() for grad in low], 2, 40.0)
@@ -94,7 +94,7 @@ def test_kernels_and_pytorch_continue_each_other(monkeypatch):
     others, other = copy.deepcopy(parameters), None
     for step in range(4):
         clipped_step(optimiser, gradients(step), 2, 40.0)
-    monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
+    monkeypatch.setattr("pwm.nn.native.kernels", lambda: None)
     other = torch.optim.Adam([{"params": others[:3]}, {"params": others[3:], "lr": 0.03}], lr=0.01, betas=(0.7, 0.95))
     for step in range(2):
         clipped_step(other, gradients(step), 2, 40.0)
@@ -138,7 +138,7 @@ def test_on_a_device_nothing_is_read_back(monkeypatch):
 @pytest.mark.parametrize("kernel", [True, False])
 def test_whoever_prepared_something_from_the_weights_is_told(kernel, monkeypatch):
     if not kernel:
-        monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
+        monkeypatch.setattr("pwm.nn.native.kernels", lambda: None)
     parameters, optimiser = fleet((0.01, 0.03))
     before = [p._version for p in parameters]
     clipped_step(optimiser, gradients(0), 2, 1.0)
@@ -149,7 +149,7 @@ def test_whoever_prepared_something_from_the_weights_is_told(kernel, monkeypatch
 @pytest.mark.parametrize("kernel", [True, False])
 def test_settings_are_those_of_the_groups_and_missing_gradients_are_left_out(kernel, monkeypatch):
     if not kernel:
-        monkeypatch.setattr("pwm.nn.adam.kernels", lambda: None)
+        monkeypatch.setattr("pwm.nn.native.kernels", lambda: None)
     (ours, optimiser), (theirs, plain) = fleet((0.01, 0.03)), fleet((0.01, 0.03))
     for group in (*optimiser.param_groups, *plain.param_groups):
         group["betas"], group["eps"] = (0.5, 0.6), 1e-3

@@ -10,9 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pwm.nn import plain
-from pwm.nn.forms import form_for
-from pwm.nn.native import build, kernels, layers, why_not
+from pwm.nn import native, plain
+from pwm.nn.native import build, kernels, why_not
+from pwm.nn.perceptron import form_for
 
 needs_kernels = pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
 HALF, FULL = torch.bfloat16, torch.float32
@@ -38,10 +38,10 @@ def near(a, b, dtype=FULL):
 @pytest.mark.parametrize("n", WIDTHS[1:])
 def test_mish_norm(n, given, dtype, wanted):
     x, bias, grad = (3.0 * draw(3, 37, n)).to(given), draw(3, 1, n, seed=1), draw(3, 37, n, seed=2).to(given)
-    (ours, kept), (theirs, kept_too) = (form.mish_norm(x, bias, dtype, True) for form in (layers, plain))
+    (ours, kept), (theirs, kept_too) = (form.mish_norm(x, bias, dtype, True) for form in (native, plain))
     near(ours, theirs, dtype)
-    near(layers.mish_norm(x, bias, dtype, False)[0], ours, dtype)
-    back = [form.mish_norm_backward(grad, k, dtype, wanted) for form, k in ((layers, kept), (plain, kept_too))]
+    near(native.mish_norm(x, bias, dtype, False)[0], ours, dtype)
+    back = [form.mish_norm_backward(grad, k, dtype, wanted) for form, k in ((native, kept), (plain, kept_too))]
     near(back[0][0], back[1][0], dtype)
     assert (back[0][1] is not None) == (back[1][1] is not None) == wanted
     if wanted:
@@ -61,14 +61,14 @@ def test_norm_act(n, group, given, dtype, shape):
     bias = draw(n, seed=1) if shape == "one" else draw(*lead, n, seed=1)
     gain, shift = 1.0 + 0.3 * draw(n, seed=3), 0.3 * draw(n, seed=4)
     (ours, kept), (theirs, kept_too) = (
-        form.norm_act(x, bias, gain, shift, group, dtype, True) for form in (layers, plain)
+        form.norm_act(x, bias, gain, shift, group, dtype, True) for form in (native, plain)
     )
     near(ours, theirs, dtype)
-    near(layers.norm_act(x, bias, gain, shift, group, dtype, False)[0], ours, dtype)
+    near(native.norm_act(x, bias, gain, shift, group, dtype, False)[0], ours, dtype)
     for bias_wanted, norm_wanted in ((None, False), (bias.shape, False), (None, True), (bias.shape, True)):
         back = [
             form.norm_act_backward(grad, k, group, dtype, bias_wanted, norm_wanted)
-            for form, k in ((layers, kept), (plain, kept_too))
+            for form, k in ((native, kept), (plain, kept_too))
         ]
         near(back[0][0], back[1][0], dtype)
         for mine, other, wanted in zip(back[0][1:], back[1][1:], (bias_wanted, norm_wanted, norm_wanted), strict=True):
@@ -83,11 +83,11 @@ def test_norm_act(n, group, given, dtype, shape):
 def test_fold(n, dtype):
     weight, bias = draw(3, 21, n), draw(3, 1, n, seed=1)
     gain, shift = draw(3, 1, 21, seed=2), draw(3, 1, 21, seed=3)
-    ours, theirs = (form.fold(weight, bias, gain, shift, dtype) for form in (layers, plain))
+    ours, theirs = (form.fold(weight, bias, gain, shift, dtype) for form in (native, plain))
     near(ours[0], theirs[0], dtype)
     near(ours[1], theirs[1])
     grad, to_bias = draw(3, 21, n, seed=4).to(dtype), draw(3, 1, n, seed=5)
-    for a, b in zip(*(form.fold_backward(grad, to_bias, weight, gain, shift) for form in (layers, plain)), strict=True):
+    for a, b in zip(*(form.fold_backward(grad, to_bias, weight, gain, shift) for form in (native, plain)), strict=True):
         near(a, b)
 
 
@@ -99,7 +99,7 @@ def test_tensors_with_gaps_are_read_as_they_are():
     grad, to_bias = draw(3, 40, 21, seed=4).mT, draw(3, 1, 80, seed=5)[..., ::2]
     x, row = draw(3, 21, 80, seed=6)[..., ::2], draw(80, seed=7)[::2]
     results = []
-    for form in (layers, plain):
+    for form in (native, plain):
         mish, kept = form.mish_norm(x, bias, FULL, True)
         act, kept_too = form.norm_act(x, row, row, row, 8, FULL, True)
         results.append([
@@ -117,10 +117,10 @@ def test_every_bfloat16_is_read_and_written_as_pytorch_does():
     every = torch.arange(65536, dtype=torch.int32).to(torch.int16).view(HALF)
     for x in (every.float(), every.float() * (1 + 2**-8), every.float() * (1 + 3 * 2**-9)):
         rows = x.view(1, 4096, 16)
-        folded = layers.fold(rows, torch.zeros(1, 1, 16), torch.ones(1, 1, 4096), torch.zeros(1, 1, 4096), HALF)[0]
+        folded = native.fold(rows, torch.zeros(1, 1, 16), torch.ones(1, 1, 4096), torch.zeros(1, 1, 4096), HALF)[0]
         assert torch.equal(folded.isnan(), rows.isnan())
         assert torch.equal(folded.nan_to_num(7.0), rows.to(HALF).nan_to_num(7.0))
-    grad = layers.fold_backward(
+    grad = native.fold_backward(
         every.view(1, 4096, 16), torch.zeros(1, 1, 16), torch.zeros(1, 4096, 16), *(torch.ones(2, 1, 1, 4096))
     )[0]
     assert torch.equal(grad.nan_to_num(7.0).flatten(), every.float().nan_to_num(7.0))
@@ -130,8 +130,8 @@ def test_every_bfloat16_is_read_and_written_as_pytorch_does():
 def test_mish_and_its_slope_over_the_whole_line():
     """The kernel's own exponential, against float64: a gain of zero leaves the shift as the argument of Mish."""
     x = torch.cat((torch.linspace(-120, 120, 16001), torch.linspace(-2, 2, 301), torch.tensor([-1e6, 1e-30, 3e38])))
-    out, kept = layers.norm_act(draw(1, len(x)), torch.zeros_like(x), torch.zeros_like(x), x, None, FULL, True)
-    _, _, _, slope = layers.norm_act_backward(torch.ones_like(out), kept, None, FULL, None, True)
+    out, kept = native.norm_act(draw(1, len(x)), torch.zeros_like(x), torch.zeros_like(x), x, None, FULL, True)
+    _, _, _, slope = native.norm_act_backward(torch.ones_like(out), kept, None, FULL, None, True)
     exact = x.double().requires_grad_(True)
     F.mish(exact).sum().backward()
     torch.testing.assert_close(out[0].double(), F.mish(exact.detach()), rtol=1e-6, atol=1e-30)
@@ -144,9 +144,9 @@ def test_mish_and_its_slope_over_the_whole_line():
 def test_what_is_not_finite_shows(bad, group):
     x = draw(6, 40)
     x[2, 5] = bad
-    out = layers.norm_act(x, torch.zeros(40), torch.ones(40), torch.zeros(40), group, FULL, False)[0]
+    out = native.norm_act(x, torch.zeros(40), torch.ones(40), torch.zeros(40), group, FULL, False)[0]
     assert out[2].isnan().any() and out[[0, 1, 3, 4, 5]].isfinite().all()
-    out = layers.mish_norm(x.unsqueeze(0), torch.zeros(1, 1, 40), HALF, False)[0][0]
+    out = native.mish_norm(x.unsqueeze(0), torch.zeros(1, 1, 40), HALF, False)[0][0]
     assert out[2].isnan().any() and out[[0, 1, 3, 4, 5]].isfinite().all()
 
 
@@ -157,22 +157,28 @@ def test_threads_change_no_bit(monkeypatch):
     results = []
     for threads in (1, 2, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-        out, kept = layers.mish_norm(x, bias, HALF, True)
-        act, kept_too = layers.norm_act(x, row, row, row, 8, FULL, True)
+        out, kept = native.mish_norm(x, bias, HALF, True)
+        act, kept_too = native.norm_act(x, row, row, row, 8, FULL, True)
         results.append([
-            out, *layers.mish_norm_backward(grad, kept, HALF, True), act,
-            *layers.norm_act_backward(grad, kept_too, 8, HALF, row.shape, True),
-            *layers.fold(x, bias, draw(3, 1, 300), draw(3, 1, 300), HALF),
+            out, *native.mish_norm_backward(grad, kept, HALF, True), act,
+            *native.norm_act_backward(grad, kept_too, 8, HALF, row.shape, True),
+            *native.fold(x, bias, draw(3, 1, 300), draw(3, 1, 300), HALF),
         ])  # fmt: skip
     for others in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], others, strict=True))
+
+
+def test_other_files_know_the_door_alone():
+    folder = Path(native.__file__).parent
+    others = [path for path in folder.parents[1].rglob("*.py") if folder not in path.parents]
+    assert others and [str(path) for path in others if "nn.native." in path.read_text()] == []
 
 
 def test_what_the_kernels_cannot_serve_goes_to_pytorch():
     assert form_for([torch.zeros(4).double()]) is plain
     assert form_for([torch.zeros(4, device="meta")]) is plain
     assert form_for([torch.zeros(4), torch.zeros(10**6)]) is plain
-    assert form_for([torch.zeros(4)]) is (plain if kernels() is None else layers)
+    assert form_for([torch.zeros(4)]) is (plain if kernels() is None else native)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.utils.checkpoint
 
-from pwm.nn.native.products import multiplies_bfloat16
+from pwm.nn.native import multiplies_bfloat16
 from pwm.nn.perceptron import ConditionedMLP, FleetMLP
 from pwm.nn.products import Factor, has_onednn, product, resolve_precision, set_precision
 

@@ -5,9 +5,7 @@ import platform
 import pytest
 import torch
 
-from pwm.nn.native import build, kernels
-from pwm.nn.native.products import multiplies_bfloat16
-from pwm.nn.native.regression import regress, regressible
+from pwm.nn.native import build, kernels, multiplies_bfloat16, regress, regressible
 from pwm.nn.perceptron import FleetMLP
 from tests.nn.test_gradients import noise, plain_fleet, randomised
 
@@ -76,7 +74,7 @@ def test_the_kernel_is_as_close_to_float64_as_pytorch(case, counts, monkeypatch)
     chosen = net.squared_errors(x, targets, weights)
     if multiplies_bfloat16():
         assert all(torch.equal(a, b) for a, b in zip((chosen[0], *chosen[1]), (kernel[0], *kernel[1]), strict=True))
-    monkeypatch.setattr("pwm.nn.perceptron.regressible", lambda *_: False)
+    monkeypatch.setattr("pwm.nn.native.regressible", lambda *_: False)
     operations, exact = net.squared_errors(x, targets, weights), exactly(net, x, targets, weights)
     torch.testing.assert_close(kernel[0].double(), exact[0], rtol=1e-2, atol=2e-3)
     for ours, theirs, true, parameter in zip(kernel[1], operations[1], exact[1], net.listed(), strict=True):
@@ -119,8 +117,8 @@ def test_only_float32_networks_on_a_cpu_go_to_the_kernel(monkeypatch):
     def never(*_):
         raise AssertionError
 
-    monkeypatch.setattr("pwm.nn.perceptron.regress", never)
-    monkeypatch.setattr("pwm.nn.perceptron.regressible", lambda *_: True)
+    monkeypatch.setattr("pwm.nn.native.regress", never)
+    monkeypatch.setattr("pwm.nn.native.regressible", lambda *_: True)
     for net in (FleetMLP(2, 4, (3,), 1).double(), FleetMLP(2, 4, (3,), 1).to("meta"), FleetMLP(2, 4, (5000,), 1)):
         net.precision = "bfloat16"
         x = torch.zeros(2, 5, 4, dtype=net.weights[0].dtype, device=net.weights[0].device)
@@ -173,7 +171,7 @@ def test_every_instruction_set_gives_the_same_gradient(target, monkeypatch, tmp_
     other, reason = build._load.__wrapped__()
     assert other is not None, reason
     assert not other.multiplies_bfloat16()
-    for module in ("regression", "layers"):
+    for module in ("regression", "calls"):
         monkeypatch.setattr(f"pwm.nn.native.{module}.kernels", lambda: other)
     theirs = regress(net.listed(), x.bfloat16(), targets, counts)
     torch.testing.assert_close(theirs[0], ours[0], rtol=1e-3, atol=1e-4)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pwm.nn.native import kernels
-from pwm.nn.native.layers import KINDS, threads_for
-
-_CHUNK = 8192  # as in kernels.c
+from pwm.nn import native
 
 
 @torch.no_grad()
@@ -48,34 +44,17 @@ def clipped_step(optimiser: torch.optim.Adam, grads: Sequence[Tensor | None], me
     grouped = [(p, group) for group in optimiser.param_groups for p in group["params"]]
     wanted = [(p, group, grad) for (p, group), grad in zip(grouped, grads, strict=True) if grad is not None]
     parameters, groups, grads = ([row[i] for row in wanted] for i in range(3))
-    library = kernels() if _served(optimiser, parameters, groups) else None
-    if library is None:
+    if _served(optimiser, parameters, groups) and native.kernels() is not None:
+        states, rates = [optimiser.state[p] for p in parameters], [float(group["lr"]) for group in groups]
+        grads, betas, eps = [grad.contiguous() for grad in grads], groups[0]["betas"], groups[0]["eps"]
+        norms = native.clip_adam(parameters, grads, states, rates, members, max_norm, betas, eps)
+    else:
         grads = [grad.to(p.dtype) for grad, p in zip(grads, parameters, strict=True)]
         norms = clip_per_member(grads, members, max_norm)
         optimiser.zero_grad()
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
         optimiser.step()
-        _finish(optimiser, parameters)
-        return norms
-    grads = [grad.contiguous() for grad in grads]
-    states = [optimiser.state[p] for p in parameters]
-    moments, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
-    count, sizes = len(parameters), [p.numel() // members for p in parameters]
-    p, g, m, v, counters = (
-        (ctypes.c_void_p * count)(*(x.data_ptr() for x in column))
-        for column in (parameters, grads, moments, squares, steps)
-    )
-    rates = (ctypes.c_float * count)(*(float(group["lr"]) for group in groups))
-    kinds = (ctypes.c_int * count)(*(KINDS[grad.dtype] for grad in grads))
-    norms = torch.empty(members, dtype=torch.float32, device="cpu")
-    chunks = members * sum(-(-size // _CHUNK) for size in sizes)
-    scratch = torch.empty(chunks, dtype=torch.float64, device="cpu")
-    (beta1, beta2), eps = groups[0]["betas"], groups[0]["eps"]
-    library.clip_adam(
-        count, (ctypes.c_int64 * count)(*sizes), p, g, kinds, m, v, rates, counters, members, max_norm,
-        beta1, beta2, eps, norms.data_ptr(), scratch.data_ptr(), threads_for(members * sum(sizes)),
-    )  # fmt: skip
     _finish(optimiser, parameters)
     return norms
 

@@ -14,10 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pwm.nn.forms import form_for
-from pwm.nn.native import layers as native
-from pwm.nn.native.regression import regress, regressible
-from pwm.nn.plain import EPS
+from pwm.nn import native, plain
 from pwm.nn.products import Factor, Gathered, lowered
 from pwm.runtime.errors import PWMError
 
@@ -76,7 +73,7 @@ class ConditionedMLP(nn.Module):
         self._frozen: tuple[tuple, list[Tensor], list[Factor]] | None = None
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
         normed = widths[1:] if simnorm_group else widths[1:-1]
-        self.norms = nn.ModuleList(nn.LayerNorm(width, EPS) for width in normed)
+        self.norms = nn.ModuleList(nn.LayerNorm(width, plain.EPS) for width in normed)
 
     def context(self, embedding: Tensor) -> Tensor:
         """The part [..., hidden[0]] of the first layer from task embeddings [..., task_dim], including its bias."""
@@ -199,8 +196,8 @@ class FleetMLP(nn.Module):
             product.
         """
         parameters, x = self.listed(), lowered(x, self.precision)
-        if form_for(self.biases) is native and regressible(parameters, x):
-            return regress(parameters, x, targets, counts)
+        if form_for(self.biases) is native and native.regressible(parameters, x):
+            return native.regress(parameters, x, targets, counts)
         shared, inputs, kept = self.share(), [], []
         form = form_for(shared.biases)
         out = _forward(shared, form, x, shared.biases, inputs, kept)
@@ -228,6 +225,11 @@ def init_truncated_normal(module: nn.Module, std: float, generator: torch.Genera
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std, generator=generator)
             nn.init.zeros_(layer.bias)
+
+
+def form_for(biases: Sequence[Tensor]) -> ModuleType:
+    """`nn/native` if its kernels support a network with these biases, else `nn/plain.py`."""
+    return native if native.usable(biases) else plain
 
 
 def _run(shared: SharedWeights, x: Tensor, biases: Sequence[Tensor]) -> Tensor:

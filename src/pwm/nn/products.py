@@ -11,8 +11,7 @@ import functools
 import torch
 from torch import Tensor
 
-from pwm.nn.forms import served
-from pwm.nn.native import products as native
+from pwm.nn import native
 
 _SMALL = 1 << 20
 """With fewer multiply-adds, the overhead of another library does not pay off."""
@@ -158,11 +157,11 @@ class Factor:
     def _product(self, x: Tensor, matrix: Tensor, transposed: bool) -> Tensor:
         if matrix.ndim == 2 and x.ndim != 2:
             return self._product(_rows(x), matrix, transposed).view(*x.shape[:-1], matrix.shape[-1])
-        if served(matrix) and native.multiplies(x, matrix):
+        if native.multiplies(x, matrix):
             if ("ours", transposed) not in self._ready:
                 self._ready["ours", transposed] = native.pack(matrix)
             return native.multiply(x, self._ready["ours", transposed], matrix.shape[-1])
-        known = served(matrix) and matrix.dtype in (torch.float32, torch.bfloat16)
+        known = native.served(matrix) and matrix.dtype in (torch.float32, torch.bfloat16)
         if not self.lasting or not known or x.shape[0] < _FEW or matrix.numel() < _PACKED:
             return product(x, matrix)
         if ("oneDNN", transposed) not in self._ready:

@@ -10,7 +10,7 @@ import torch
 
 from pwm.data.sampler import SliceBatch, SliceSampler
 from pwm.data.store import EpisodeStore
-from pwm.nn.forms import rehearsal
+from pwm.nn.native import rehearsal
 from pwm.nn.products import resolve_precision, set_precision
 from pwm.runtime.estimate import Estimate, at, describe, timed
 from pwm.runtime.memory import LiveTensors

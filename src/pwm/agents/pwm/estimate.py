@@ -11,7 +11,7 @@ import torch
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.data.store import EpisodeStore
-from pwm.nn.forms import rehearsal
+from pwm.nn.native import rehearsal
 from pwm.runtime.estimate import Estimate, Point, at, describe, largest, timed
 from pwm.runtime.memory import LiveTensors
 from pwm.world_model.config import WorldModelConfig

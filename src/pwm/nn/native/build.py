@@ -25,7 +25,14 @@ from pwm.runtime.files import write_atomic
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 _HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-_FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
+BLOCK = 32
+"""Rows whose share of a column sum is formed in one go; room for the shares is made by the callers."""
+CHUNK = 8192
+"""Entries whose share of a gradient's norm is formed in one go."""
+MOST_LAYERS = 16
+"""Of a network that `regress` takes."""
+_CONSTANTS = (f"-DBLOCK={BLOCK}", f"-DCHUNK={CHUNK}", f"-DMOST={MOST_LAYERS}")
+_FLAGS = (*_CONSTANTS, "-std=gnu11", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 _TARGET = ("-march=native", "-mprefer-vector-width=512") if platform.machine() == "x86_64" else ("-mcpu=native",)
 _P, _I, _N, _F = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES = {

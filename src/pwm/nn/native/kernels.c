@@ -11,7 +11,7 @@ void mish_norm(const void *x, int x_kind, const float *bias, i64 members, i64 ro
                float *mean, float *inverse, int threads) {
     PARALLEL
     for (i64 i = 0; i < members * rows; i += TOGETHER) {
-        i64 count = members * rows - i < TOGETHER ? members * rows - i : TOGETHER, wide = VECTORS(n);
+        i64 count = least(members * rows - i, TOGETHER), wide = VECTORS(n);
         const float *b[TOGETHER];
         vf y[TOGETHER * wide];
         float m[TOGETHER], v[TOGETHER];
@@ -31,13 +31,13 @@ void mish_norm_backward(const void *g, int g_kind, const void *x, int x_kind, co
     i64 blocks = (rows + BLOCK - 1) / BLOCK;
     PARALLEL
     for (i64 block = 0; block < members * blocks; block++) {
-        i64 member = block / blocks, start = block % blocks * BLOCK, end = start + BLOCK < rows ? start + BLOCK : rows;
+        i64 member = block / blocks, start = block % blocks * BLOCK, end = least(start + BLOCK, rows);
         i64 wide = VECTORS(n);
         const float *b = bias + member * n;
         vf d[TOGETHER * wide], normed[TOGETHER * wide], slope[TOGETHER * wide], sums[wide];
         memset(sums, 0, sizeof sums);
         for (i64 i = member * rows + start; i < member * rows + end; i += TOGETHER) {
-            i64 count = member * rows + end - i < TOGETHER ? member * rows + end - i : TOGETHER;
+            i64 count = least(member * rows + end - i, TOGETHER);
             for (i64 r = 0; r < count; r++)
                 for (i64 j = 0; j < n; j += LANES) {
                     i64 k = r * wide + j / LANES, at = (i + r) * n + j;
@@ -55,12 +55,8 @@ void mish_norm_backward(const void *g, int g_kind, const void *x, int x_kind, co
         if (to_bias)
             for (i64 j = 0; j < n; j += LANES) store(sums[j / LANES], share, 0, block * n + j, n - j);
     }
-    if (to_bias && !blocks) memset(to_bias, 0, (size_t)(members * n) * 4);
-    if (to_bias && blocks)
-        for (i64 k = 0; k < members; k++) {
-            memcpy(to_bias + k * n, share + k * blocks * n, (size_t)n * 4);
-            for (i64 b = 1; b < blocks; b++) add(to_bias + k * n, share + (k * blocks + b) * n, n);
-        }
+    if (to_bias)
+        for (i64 k = 0; k < members; k++) sum_shares(to_bias + k * n, share + k * blocks * n, blocks, n);
 }
 
 /* ---- Linear -> LayerNorm -> Mish or SimNorm, the world model's layers -------------------------------------------
@@ -71,7 +67,7 @@ void norm_act(const void *x, int x_kind, const float *bias, i64 inner, i64 outer
               int threads) {
     PARALLEL
     for (i64 i = 0; i < rows; i += TOGETHER) {
-        i64 count = rows - i < TOGETHER ? rows - i : TOGETHER, wide = VECTORS(n);
+        i64 count = least(rows - i, TOGETHER), wide = VECTORS(n);
         vf y[TOGETHER * wide], sum[TOGETHER];
         float m[TOGETHER], v[TOGETHER];
         for (i64 r = 0; r < count; r++) {
@@ -107,12 +103,12 @@ void norm_act_backward(const void *g, int g_kind, const void *x, int x_kind, con
     i64 blocks = (rows + BLOCK - 1) / BLOCK;
     PARALLEL
     for (i64 block = 0; block < blocks; block++) {
-        i64 end = (block + 1) * BLOCK < rows ? (block + 1) * BLOCK : rows;
+        i64 end = least((block + 1) * BLOCK, rows);
         i64 wide = VECTORS(n);
         vf grads[TOGETHER * wide], norms[TOGETHER * wide], out[wide], sums[3][wide];
         memset(sums, 0, sizeof sums);
         for (i64 i = block * BLOCK; i < end; i += TOGETHER) {
-            i64 count = end - i < TOGETHER ? end - i : TOGETHER;
+            i64 count = least(end - i, TOGETHER);
             vf sum[TOGETHER], along[TOGETHER];
             float a[TOGETHER], c[TOGETHER];
             for (i64 r = 0; r < count; r++) {
@@ -158,11 +154,7 @@ void norm_act_backward(const void *g, int g_kind, const void *x, int x_kind, con
                 for (i64 j = 0; j < n; j += LANES)
                     store(sums[s][j / LANES], share, 0, (block * 3 + s) * n + j, n - j);
     }
-    if (to_sums && !blocks) memset(to_sums, 0, (size_t)n * 12);
-    if (to_sums && blocks) {
-        memcpy(to_sums, share, (size_t)n * 12);
-        for (i64 b = 1; b < blocks; b++) add(to_sums, share + b * 3 * n, 3 * n);
-    }
+    if (to_sums) sum_shares(to_sums, share, blocks, 3 * n);
 }
 
 /* ---- Folding LayerNorm's gain and shift into the next layer: W' = gain W, b' = b + shift W ----------------
@@ -197,7 +189,6 @@ void fold_backward(const void *g, int g_kind, const float *g_bias, const float *
  * `count` tensors whose leading axis is [members * k]: weights p, gradients g of g_kinds, moments m and v; sizes: entries
  * per member; rates and steps: step size and counter of each tensor. norms [members] receives the norms before clipping;
  * `scratch` has room for one number per CHUNK of each tensor's and member's entries. */
-#define CHUNK 8192
 #define CHUNKS(size) (((size) + CHUNK - 1) / CHUNK)
 
 static double sum_of_squares(const void *g, int kind, i64 at, i64 n) {
@@ -223,7 +214,7 @@ void clip_adam(i64 count, const i64 *sizes, float *const *p, const void *const *
         i64 size = sizes[t], chunks = CHUNKS(size);
 #pragma omp parallel for num_threads(threads) if (threads > 1 && members * size > 4 * CHUNK) schedule(static)
         for (i64 c = 0; c < members * chunks; c++) {
-            i64 from = c % chunks * CHUNK, n = size - from < CHUNK ? size - from : CHUNK;
+            i64 from = c % chunks * CHUNK, n = least(size - from, CHUNK);
             sums[c] = sum_of_squares(g[t], g_kinds[t], c / chunks * size + from, n);
         }
         sums += members * chunks;
@@ -245,7 +236,7 @@ void clip_adam(i64 count, const i64 *sizes, float *const *p, const void *const *
         float root = (float)(1.0 / sqrt(1.0 - pow(beta2, step)));
 #pragma omp parallel for num_threads(threads) if (threads > 1 && members * size > 4 * CHUNK) schedule(static)
         for (i64 c = 0; c < members * chunks; c++) {
-            i64 k = c / chunks, from = c % chunks * CHUNK, n = size - from < CHUNK ? size - from : CHUNK;
+            i64 k = c / chunks, from = c % chunks * CHUNK, n = least(size - from, CHUNK);
             float factor = max_norm / (norms[k] + 1e-6f);
             factor = factor > 1.0f ? 1.0f : factor; /* not-a-number stays one */
             for (i64 j = 0; j < n; j += LANES) {

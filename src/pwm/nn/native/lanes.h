@@ -1,7 +1,7 @@
 /* Vectors of 16 float32 numbers, and functions of one row for the kernels.
  *
  * A `kind` names a number format: 0 float32, 1 bfloat16. All arithmetic is float32. Where a row ends within a vector,
- * the lanes beyond it are loaded as zero and never stored.
+ * the lanes beyond it are loaded as zero and never stored. BLOCK, CHUNK and MOST are set in build.py.
  */
 #pragma once
 #include <math.h>
@@ -25,8 +25,8 @@ typedef uint16_t vh __attribute__((vector_size(32)));
 #define LANES 16
 #define VECTORS(n) (((n) + LANES - 1) / LANES)
 #define TOGETHER 4 /* rows summed at the same time, to hide latency */
-#define BLOCK 32 /* rows whose share of a column sum is formed in one go */
 
+INLINE i64 least(i64 x, i64 y) { return x < y ? x : y; }
 INLINE vf all(float x) { return x - (vf){0}; }
 INLINE vf either(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 #ifdef __AVX512BW__ /* one instruction each, which returns its second operand where that is not a number */
@@ -47,7 +47,7 @@ INLINE vf larger(vf x, vf y) { return either(x > y, x, y); }
 /* all ones in the first `left` lanes */
 INLINE vi first(i64 left) {
     const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return lane < (int32_t)(left < LANES ? left : LANES) - (vi){0};
+    return lane < (int32_t)least(left, LANES) - (vi){0};
 }
 
 INLINE float total(vf x) {
@@ -199,4 +199,11 @@ INLINE void grouped_softmax_backward(float *restrict g, const float *restrict y,
 
 INLINE void add(float *restrict x, const float *restrict y, i64 n) {
     SIMD for (i64 j = 0; j < n; j++) x[j] += y[j];
+}
+
+/* The sum of the shares [blocks, n], in their order. */
+INLINE void sum_shares(float *restrict to, const float *restrict shares, i64 blocks, i64 n) {
+    if (!blocks) memset(to, 0, (size_t)n * 4);
+    if (blocks) memcpy(to, shares, (size_t)n * 4);
+    for (i64 b = 1; b < blocks; b++) add(to, shares + b * n, n);
 }

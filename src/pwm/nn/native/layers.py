@@ -7,39 +7,24 @@ products, to keep less.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from pwm.nn.native.build import kernels
+from pwm.nn.native.build import BLOCK, kernels
+from pwm.nn.native.calls import KINDS, library_for, served, threads_for
 
-KINDS = {torch.float32: 0, torch.bfloat16: 1}
 _WIDEST = 4096  # entries of a row; a kernel has up to thirteen rows on its stack
-_GRAIN = 16384  # entries from which a second thread pays off
-_BLOCK = 32  # as in kernels.c
 Kept = tuple[Tensor, ...]
 
 
-def usable(biases: Sequence[Tensor], device: str = "cpu") -> bool:
-    """Whether the kernels support layers with these biases on this device type ("cpu" or "meta")."""
+def usable(biases: Sequence[Tensor]) -> bool:
+    """Whether the kernels support layers with these biases."""
     for bias in biases:
-        if bias.device.type != device or bias.dtype != torch.float32 or bias.shape[-1] > _WIDEST:
+        if not served(bias) or bias.dtype != torch.float32 or bias.shape[-1] > _WIDEST:
             return False
     return kernels() is not None
-
-
-class _Nothing:
-    """Replaces the kernels for meta tensors, in a rehearsal that counts bytes."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
-
-
-def library_for(x: Tensor) -> Any:
-    """The kernels, or for meta tensors a stand-in that does nothing."""
-    return kernels() if x.device.type == "cpu" else _Nothing()
 
 
 def mish_norm(x: Tensor, bias: Tensor, dtype: torch.dtype, keep: bool) -> tuple[Tensor, Kept]:
@@ -62,7 +47,7 @@ def mish_norm_backward(grad: Tensor, kept: Kept, dtype: torch.dtype, bias_wanted
     grad = grad.contiguous()
     low = x.new_empty(x.shape, dtype=dtype)
     to_bias = bias.new_empty(members, 1, n) if bias_wanted else None
-    share = bias.new_empty(members, -(-rows // _BLOCK), n) if bias_wanted else None
+    share = bias.new_empty(members, -(-rows // BLOCK), n) if bias_wanted else None
     library_for(x).mish_norm_backward(
         grad.data_ptr(), KINDS[grad.dtype], x.data_ptr(), KINDS[x.dtype], bias.data_ptr(), *_stats(stats),
         members, rows, n, low.data_ptr(), KINDS[dtype], _place(to_bias), _place(share), threads_for(x.numel()),
@@ -99,7 +84,7 @@ def norm_act_backward(
     one_bias = bias is not None and math.prod(bias) == n
     plain = gain.new_empty(x.shape) if bias is not None and not one_bias else None
     sums = gain.new_empty(3, n) if norm_wanted or one_bias else None
-    share = gain.new_empty(-(-rows // _BLOCK), 3, n) if sums is not None else None
+    share = gain.new_empty(-(-rows // BLOCK), 3, n) if sums is not None else None
     library_for(x).norm_act_backward(
         grad.data_ptr(), KINDS[grad.dtype], x.data_ptr(), KINDS[x.dtype], biases.data_ptr(), inner, outer,
         gain.data_ptr(), shift.data_ptr(), group or 0, *_stats(stats), rows, n, low.data_ptr(), KINDS[dtype],
@@ -149,11 +134,6 @@ def _stats(stats: Tensor | None) -> tuple[int | None, int | None]:
         return None, None
     first = stats.data_ptr()
     return first, first + 4 * stats.shape[1]
-
-
-def threads_for(entries: int) -> int:
-    """Number of threads for this many entries: one if waking another costs more than it saves."""
-    return torch.get_num_threads() if entries >= _GRAIN else 1
 
 
 def _repeating(bias: Tensor, x: Tensor) -> tuple[Tensor, int, int]:

@@ -27,7 +27,7 @@ void multiply_packed(const void *x, const word *factors, i64 members, i64 rows, 
     PARALLEL
     for (i64 i = 0; i < members * blocks * parts; i++) {
         i64 p = i % parts, member = i / parts / blocks, from = i / parts % blocks * ROWS;
-        i64 count = rows - from < ROWS ? rows - from : ROWS, at = member * rows + from;
+        i64 count = least(rows - from, ROWS), at = member * rows + from;
         multiply((const word *)x + at * k / 2, k / 2, 1, factors + member * PAIRS(k) * WIDE(n), count, k / 2, n, p, p + 1,
                  out, kind, at * n, n);
     }

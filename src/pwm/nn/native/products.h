@@ -22,7 +22,7 @@ INLINE i64 panels(i64 n) { return (VECTORS(n) + BROAD - 1) / BROAD; }
 /* The first vector of a panel; that of number `panels` is the end. Their widths differ by one at most. */
 INLINE i64 panel(i64 n, i64 p) {
     i64 all_of_them = panels(n), rest = VECTORS(n) % all_of_them;
-    return p * (VECTORS(n) / all_of_them) + (p < rest ? p : rest);
+    return p * (VECTORS(n) / all_of_them) + least(p, rest);
 }
 
 /* As `bits`, but numbers below 1e-38 become zero, as which the product reads them anyway. */
@@ -80,7 +80,7 @@ static void multiply(const word *a, i64 row, i64 pair, const word *b, i64 m, i64
     for (i64 p = from; p < to; p++) {
         i64 first = panel(n, p) * LANES, broad = panel(n, p + 1) - panel(n, p);
         for (i64 i = 0; i < m; i += tall) {
-            i64 r = i + tall < m ? i : m - tall; /* the last tile may do rows again, to the same result */
+            i64 r = least(i, m - tall); /* the last tile may do rows again, to the same result */
             tiles[tall > 1][broad - 1](a + r * row, row, pair, b + first * k, k, c, kind, at + r * ld + first, ld,
                                        n - first);
         }
@@ -109,7 +109,7 @@ static void pack_columns(const void *w, int kind, i64 at, const float *gain, i64
     b += from * PAIRS(k);
     for (i64 i = 0; i < k; i += LANES)
         for (i64 v = 0; v < wide; v++) {
-            i64 j = from + v * LANES, count = PAIRS(k - i < LANES ? k - i : LANES);
+            i64 j = from + v * LANES, count = PAIRS(least(k - i, LANES));
             for (i64 lane = 0; lane < LANES; lane++) {
                 vh column = {0};
                 if (j + lane < n)

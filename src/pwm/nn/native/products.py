@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pwm.nn.native.build import kernels
-from pwm.nn.native.layers import KINDS, library_for, threads_for
+from pwm.nn.native.calls import KINDS, library_for, served, threads_for
 
 _FEW = 8  # rows: with fewer, the kernel reads the factor once for each
 
 
 def multiplies(x: Tensor, factor: Tensor) -> bool:
-    """Whether `multiply` supports x and such a factor, apart from the device, and is fast."""
-    fits = x.shape[:-2] == factor.shape[:-2] and x.shape[-1] == factor.shape[-2] and x.device == factor.device
+    """Whether `multiply` supports x and such a factor, and is fast."""
+    fits = x.shape[:-2] == factor.shape[:-2] and x.shape[-1] == factor.shape[-2]
+    fits = fits and served(factor) and x.device == factor.device
     return fits and x.dtype == factor.dtype == torch.bfloat16 and x.shape[-2] >= _FEW and multiplies_bfloat16()
 
 

@@ -13,7 +13,6 @@ int omp_get_thread_num(void); /* its header may be missing where the library is 
 #define THREAD 0
 #endif
 
-#define MOST 16  /* layers */
 #define HEIGHT 64 /* rows of a weight whose gradient is one piece of work */
 
 typedef struct {
@@ -166,7 +165,7 @@ static void forward_rows(const Job *job, i64 number, const Net *net, const Space
         for (i64 v = 0; v < wide; v++) start[v] = v * LANES, step[v] = WIDE(n);
         multiply(a, row, 1, net->forward[l], count, PAIRS(widths[l]), n, 0, panels(n), space->grad, 0, 0, WIDE(n));
         for (i64 i = 0; i < count; i += TOGETHER) {
-            i64 some = count - i < TOGETHER ? count - i : TOGETHER;
+            i64 some = least(count - i, TOGETHER);
             vf *y = space->normed[l] + i * wide;
             mish_norm_rows(space->grad, 0, i, WIDE(n), bias, some, n, y, space->mean + i, space->inverse[l] + i,
                            space->slope[l] + i * wide);
@@ -187,7 +186,7 @@ static void backward_rows(const Job *job, const Net *net, const Space *space, i6
         places(PAIRS(job->rows), n, start, step);
         sums -= WIDE(n);
         for (i64 i = 0; i < count; i += TOGETHER) {
-            i64 some = count - i < TOGETHER ? count - i : TOGETHER;
+            i64 some = least(count - i, TOGETHER);
             for (i64 r = 0; r < some; r++)
                 for (i64 v = 0; v < wide; v++)
                     d[r * wide + v] = load(space->grad, 0, (i + r) * WIDE(n) + v * LANES, n - v * LANES);
@@ -205,7 +204,7 @@ static void backward_rows(const Job *job, const Net *net, const Space *space, i6
 }
 
 static void block_of_rows(const Job *job, i64 number, const Net *net, const Space *space, i64 block) {
-    i64 from = block * BLOCK, count = job->rows - from < BLOCK ? job->rows - from : BLOCK;
+    i64 from = block * BLOCK, count = least(job->rows - from, BLOCK);
     float *sums = net->shares + block * share_of(job), *last = sums;
     memset(sums, 0, (size_t)share_of(job) * 4);
     for (i64 l = 1; l < job->layers; l++) last += WIDE(job->widths[l]);
@@ -233,7 +232,7 @@ static void sum_up(const Job *job, i64 number, const Net *net) {
 
 /* The gradient of HEIGHT rows of a weight. */
 static void some_of_weight(const Job *job, i64 number, const Net *net, const Space *space, i64 l, i64 from) {
-    i64 k = job->widths[l], n = job->widths[l + 1], count = k - from < HEIGHT ? k - from : HEIGHT;
+    i64 k = job->widths[l], n = job->widths[l + 1], count = least(k - from, HEIGHT);
     const word *a = l ? net->input[l] : job->pairs + number / job->each * PAIRS(job->rows) * WIDE(k);
     multiply(a + from, 1, WIDE(k), net->low[l], count, PAIRS(job->rows), n, 0, panels(n), space->tile, 0, 0, WIDE(n));
     for (i64 i = 0, at = number * k + from; i < count; i++, at++) {

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pwm.nn.native.build import kernels
-from pwm.nn.native.layers import KINDS, library_for, threads_for
+from pwm.nn.native.build import MOST_LAYERS, kernels
+from pwm.nn.native.calls import KINDS, library_for, threads_for
 from pwm.nn.native.products import multiplies_bfloat16
-
-_MOST_LAYERS = 16  # as in regress.c
 
 
 def regress(parameters: Sequence[Tensor], x: Tensor, targets: Tensor, counts: Tensor | None) -> tuple[Tensor, list]:
@@ -54,7 +52,7 @@ def regressible(parameters: Sequence[Tensor], x: Tensor) -> bool:
     networks, inputs, _ = parameters[0].shape
     fits = x.ndim == 3 and x.shape[-1] == inputs and inputs % 2 == 0 and x.shape[-2] > 0
     fits = fits and 0 < x.shape[0] <= networks and networks % x.shape[0] == 0 and x.device == parameters[0].device
-    fits = fits and 1 < layers <= _MOST_LAYERS and parameters[layers - 1].shape[-1] == 1
+    fits = fits and 1 < layers <= MOST_LAYERS and parameters[layers - 1].shape[-1] == 1
     return fits and x.dtype == torch.bfloat16 and multiplies_bfloat16()
 
 
