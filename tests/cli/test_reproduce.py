@@ -15,7 +15,7 @@ def test_the_list_of_experiments(pwm, arguments):
     outcome = pwm("reproduce", *arguments)
     assert outcome.code == 0
     text = " ".join(outcome.out.split())
-    assert all(f"{name}: {entry.question}" in text for name, entry in EXPERIMENTS.items())
+    assert all(f"{name}: {question}" in text for name, question in EXPERIMENTS.items())
 
 
 def test_a_toy_run_and_its_page_again(pwm, store, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pwm.cli.parse import parse
 from pwm.pipeline.bench import Bench, bench
@@ -41,12 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, version in versions().items():
         print(f"{name:<12} {version}")
     print(f"{'machine':<12} {machine()}; {threads} threads in use")
-    checks: dict[str, Callable[[], str]] = {
-        "devices": devices,
-        "training": products,
-        "data": data,
-        "simulator": lambda: simulator(args.task),
-    }
+    checks = {"devices": devices, "training": products, "data": data, "simulator": partial(simulator, args.task)}
     healthy = True
     for name, check in checks.items():
         try:

@@ -16,7 +16,7 @@ from pwm.experiments.registry import EXPERIMENTS
 class Reproduce:
     __doc__ = """Run an experiment of docs/results and write its numbers, NAME.json, and its page, NAME.md. The same
     command again resumes where it stopped.\n\n""" + "\n\n".join(
-        f"{name}: {entry.question}." for name, entry in EXPERIMENTS.items()
+        f"{name}: {question}." for name, question in EXPERIMENTS.items()
     )
 
     name: tyro.conf.Positional[str]

@@ -92,20 +92,13 @@ def _entry(run: Path, path: Path, episodes: int) -> dict[str, Any]:
     simulators = {"trained": trained, "cached": replace(trained, mass_matrix_every=CACHED)}
     judged = {name: _judge(policy, simulator, episodes) for name, simulator in simulators.items()}
     print(run, policy.seed, {name: round(result["mean"]) for name, result in judged.items()}, flush=True)
-    return run_facts(run) | {
-        "task": policy.task,
-        "algorithm": policy.about["algorithm"],
-        "seed": policy.seed,
-        "steps": policy.about["environment_steps"],
-        "updates": policy.about["updates"],
-        "train_seconds": lines[-1]["train_seconds"],
-        "cpu_seconds": lines[-1]["cpu_seconds"],
-        "settings": policy.about["config"],
-        "simulator": policy.about["simulator"],
-        "deterministic": judged,
-        "last_training_return": curve[-1][2],
-        "curve": [*curve[:-1][:: -(-len(curve) // 100)], curve[-1]],  # about a hundred points, the last among them
-    }
+    about, last = policy.about, lines[-1]
+    facts = run_facts(run) | {"task": policy.task, "algorithm": about["algorithm"], "seed": policy.seed}
+    facts |= {"steps": about["environment_steps"], "updates": about["updates"]}
+    facts |= {"train_seconds": last["train_seconds"], "cpu_seconds": last["cpu_seconds"]}
+    facts |= {"settings": about["config"], "simulator": about["simulator"], "deterministic": judged}
+    points = [*curve[:-1][:: -(-len(curve) // 100)], curve[-1]]  # about a hundred, the last among them
+    return facts | {"last_training_return": curve[-1][2], "curve": points}
 
 
 def _judge(policy: Any, simulator: Any, episodes: int) -> dict[str, Any]:

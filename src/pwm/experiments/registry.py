@@ -5,45 +5,29 @@ from __future__ import annotations
 import difflib
 import importlib
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json, write_atomic, write_json
 
-
-class Entry(NamedTuple):
-    """An experiment's module and question."""
-
-    module: str
-    """A module that is an `Experiment`."""
-    question: str
-    """One line, with the time that it takes on two cores."""
-
-
 EXPERIMENTS = {
-    "quickstart": Entry("pwm.experiments.quickstart", "the quickstart over three seeds (6 minutes)"),
-    "recipe": Entry("pwm.experiments.recipe", "what the parts of the quickstart's recipe contribute (10 minutes)"),
-    "precision": Entry("pwm.experiments.precision", "the quickstart in bfloat16 and float32 (half an hour)"),
-    "locomotion": Entry("pwm.experiments.locomotion", "SHAC, PPO and SAC on Ant and Hopper (5 hours)"),
-    "locomotion_gradients": Entry(
-        "pwm.experiments.locomotion_gradients", "gradients of the locomotion tasks and finite differences (7 minutes)"
-    ),
+    "quickstart": "the quickstart over three seeds (6 minutes)",
+    "recipe": "what the parts of the quickstart's recipe contribute (10 minutes)",
+    "precision": "the quickstart in bfloat16 and float32 (half an hour)",
+    "locomotion": "SHAC, PPO and SAC on Ant and Hopper (5 hours)",
+    "locomotion_gradients": "gradients of the locomotion tasks and finite differences (7 minutes)",
 }
+"""Name of a module of this package that is an `Experiment` -> its question, with the time on two cores."""
 
 
 class Experiment(Protocol):
     """The interface of an experiment's module. One with a picture also has `draw(record) -> bytes` (PNG)."""
 
     def run(self, runs: Path, tiny: bool) -> dict[str, Any]:
-        """Run what has not been run yet, in folders below `runs`; returns the numbers as JSON-serialisable values.
-
-        `tiny` runs everything at toy size, in seconds.
-        """
-        ...
+        """Run what is missing in folders below `runs`, at toy size if `tiny`; returns JSON-serialisable numbers."""
 
     def render(self, record: dict[str, Any]) -> str:
         """The page about the numbers, in Markdown."""
-        ...
 
 
 def find_experiment(name: str) -> Experiment:
@@ -52,7 +36,7 @@ def find_experiment(name: str) -> Experiment:
         close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(EXPERIMENTS)}"
         raise PWMError(f"{name}: no such experiment; {hint}")
-    module: Any = importlib.import_module(EXPERIMENTS[name].module)
+    module: Any = importlib.import_module(f"pwm.experiments.{name}")
     return module
 
 

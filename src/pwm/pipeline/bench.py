@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pwm.runtime.config import Precision
+
+if TYPE_CHECKING:
+    from pwm.runtime.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,8 @@ def bench(asked: Bench) -> Iterator[str]:
     for name in ("tasks", "policies"):
         require(getattr(asked, name) >= 1, name, getattr(asked, name), "at least 1")
     device, size = resolve_device(asked.device), world_model_size(asked.size)
-    pretrain = PretrainConfig(
-        updates=asked.pretrain_updates,
-        batch_size=asked.batch_size,
-        micro_batch=asked.micro_batch,
-        recompute_steps=asked.recompute_steps,
-        precision=asked.precision,
-    )
+    same = ("batch_size", "micro_batch", "recompute_steps", "precision")
+    pretrain = PretrainConfig(updates=asked.pretrain_updates, **{name: getattr(asked, name) for name in same})
     learn = PolicyConfig(updates=asked.updates, batch_size=asked.rollouts, precision=asked.precision)
     free = free_bytes(device)
     case = f"size {asked.size}, {asked.tasks} task{'' if asked.tasks == 1 else 's'}, {asked.precision}, {device}"
@@ -72,22 +71,17 @@ def bench(asked: Bench) -> Iterator[str]:
     with synthetic_store({f"task-{k}": _WIDTHS for k in range(asked.tasks)}) as store:
         found = estimate_pretrain(store, size, pretrain, device)
         flops = world_model_update_flops(size, asked.batch_size, pretrain.horizon, asked.tasks, *_WIDTHS)
-        yield f"{'pretrain':<12} {found}{_fits(found.peak_bytes, free)}"
-        yield f"{'':<12} {_rate(flops, asked.pretrain_updates, found.seconds)}; from {found.measured}"
+        yield from _lines("pretrain", found, flops, asked.pretrain_updates, free)
         model = WorldModel(size, store.tasks, *([w] * asked.tasks for w in _WIDTHS)).to(device).freeze()
         members = [(task, seed) for task in store.tasks for seed in range(asked.policies)]
         found = estimate_learn(model, store, members, learn, device)
         flops = policy_update_flops(size, learn, len(members), *_WIDTHS)
         most = members_that_fit(model, store, learn, free)
-        yield f"{'learn':<12} {found}{_fits(found.peak_bytes, free)}"
-        yield f"{'':<12} {_rate(flops, asked.updates, found.seconds)}; from {found.measured}"
+        yield from _lines("learn", found, flops, asked.updates, free)
         yield f"{'':<12} {len(members)} policies asked for; about {most} fit at once"
 
 
-def _rate(flops: float, updates: int, seconds: float) -> str:
-    rate = flops * updates / seconds / 1e9 if seconds else 0.0
-    return f"{flops / 1e9:,.3g} GFLOP per update at {rate:,.0f} GFLOP/s"
-
-
-def _fits(needed: float, free: float) -> str:
-    return "" if needed < free else " (more than is free)"
+def _lines(step: str, found: Estimate, flops: float, updates: int, free: float) -> Iterator[str]:
+    rate = flops * updates / found.seconds / 1e9 if found.seconds else 0.0
+    yield f"{step:<12} {found}{'' if found.peak_bytes < free else ' (more than is free)'}"
+    yield f"{'':<12} {flops / 1e9:,.3g} GFLOP per update at {rate:,.0f} GFLOP/s; from {found.measured}"

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +36,7 @@ class Kind:
     repo_type: str
     marker: str
     files: re.Pattern[str]
-
-    def belongs(self, name: str) -> bool:
-        """Whether a file with this name (with '/' between folders) belongs to such a folder."""
-        return self.files.fullmatch(name) is not None
+    """What the names of its files match, with '/' between folders."""
 
 
 RUN = Kind(
@@ -81,7 +78,7 @@ def push_folder(api: Any, folder: PathLike, repo: str, private: bool = True) -> 
         raise PWMError(f"{folder}: neither a run ({RUN.marker}) nor an episode store ({STORE.marker}); check the path")
     _check(kind, folder)
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    content: dict[str, Path | bytes] = {name: path for name, path in paths.items() if kind.belongs(name)}
+    content: dict[str, Path | bytes] = {name: path for name, path in paths.items() if kind.files.fullmatch(name)}
     if kind is RUN:
         content["run.json"] = to_json(without_places(read_run_file(folder)), indent=2).encode()
     content.setdefault("README.md", card(kind, folder, repo).encode())
@@ -136,7 +133,8 @@ def _find(api: Any, repo: str, revision: str | None) -> tuple[Kind, str, list[st
             commit = api.repo_info(repo, repo_type=kind.repo_type, revision=revision).sha
         except RepositoryNotFoundError:
             continue
-        names = sorted(filter(kind.belongs, api.list_repo_files(repo, repo_type=kind.repo_type, revision=commit)))
+        there = api.list_repo_files(repo, repo_type=kind.repo_type, revision=commit)
+        names = sorted(filter(kind.files.fullmatch, there))
         if kind.marker in names:
             return kind, commit, names
         raise PWMError(f"{repo}: has no {kind.marker}; it is no {kind.noun.split(' ', 1)[1]} that pwm pushed")
@@ -193,40 +191,37 @@ def without_places(record: Any) -> Any:
 
 def card(kind: Kind, folder: Path, repo: str) -> str:
     """The README of a repository: content, usage, provenance, and a placeholder for the licence."""
-    facts: Callable[[Path], list[str]] = _run_facts if kind is RUN else _store_facts
-    used = [f"{name} {version}" for name, version in versions().items() if version != "not installed"]
-    lines = [
-        "---",
-        "license: unknown",
-        "tags: [reinforcement-learning, world-model, pwm]",
-        "---",
-        "",
-        f"# {repo.rpartition('/')[2]}",
-        "",
-        f"This is {kind.noun} of PWM, multi-task world models and the policies learned in them.",
-        "",
-        *facts(folder),
-        "",
-        "```bash",
-        "pip install 'pwm[hub]'",
-        f"pwm hub pull {repo} --out {repo.rpartition('/')[2]}",
-        "```",
-        "",
-        f"Pushed by pwm {__version__} ({', '.join(used)}).",
-        "",
-        "Licence: not stated yet. Whoever pushed this: name one here and in the first lines.",
-        "",
-    ]
-    return "\n".join(lines)
+    facts, name = _run_facts(folder) if kind is RUN else _store_facts(folder), repo.rpartition("/")[2]
+    used = [f"{package} {version}" for package, version in versions().items() if version != "not installed"]
+    return f"""---
+license: unknown
+tags: [reinforcement-learning, world-model, pwm]
+---
+
+# {name}
+
+This is {kind.noun} of PWM, multi-task world models and the policies learned in them.
+
+{chr(10).join(facts)}
+
+```bash
+pip install 'pwm[hub]'
+pwm hub pull {repo} --out {name}
+```
+
+Pushed by pwm {__version__} ({", ".join(used)}).
+
+Licence: not stated yet. Whoever pushed this: name one here and in the first lines.
+"""
 
 
 def _run_facts(folder: Path) -> list[str]:
     lines = ["| part | content |", "|---|---|"]
     if world_model_path(folder).exists():
         model = load_world_model(folder)
-        config = model.config
+        config, size = model.config, sum(p.numel() for p in model.parameters())
         lines.append(
-            f"| world model | {sum(p.numel() for p in model.parameters()):,} parameters, latent {config.latent_dim}, "
+            f"| world model | {size:,} parameters, latent {config.latent_dim}, "
             f"encoder {list(config.encoder_units)}, units {list(config.units)} |"
         )
         lines.append(f"| its tasks | {', '.join(model.tasks)} |")

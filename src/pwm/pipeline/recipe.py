@@ -11,18 +11,13 @@ from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings from data to evaluated policies."""
+    """Settings from data to evaluated policies: episodes per policy, and the length of each film in simulator time."""
 
     model: WorldModelConfig
-    """Architecture of the world model."""
     pretrain: PretrainConfig
-    """Its pre-training."""
     policy: PolicyConfig
-    """Policy learning in it."""
     episodes: int
-    """Episodes of the evaluation, per policy."""
     film_seconds: float = 6.0
-    """Length of each task's film, in simulator time."""
 
 
 RECIPES: dict[str, Recipe] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
@@ -49,18 +48,14 @@ def timed_step(
             print(f"Expected: {expected}")
             if expected.peak_bytes > free_bytes(device):
                 print(f"More than the {free_bytes(device) / 2**30:.1f} GiB that are free: {cure}")
-            _record(
-                run,
-                step,
-                estimated_seconds=round(expected.seconds, 1),
-                estimated_bytes=expected.peak_bytes,
-                measured=expected.measured,
-                seconds_before=before,
-            )
+            facts = {"estimated_seconds": round(expected.seconds, 1), "estimated_bytes": expected.peak_bytes}
+            _record(run, step, **facts, measured=expected.measured, seconds_before=before)
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not _is_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            # On a CPU, PyTorch's out-of-memory error has no class of its own.
+            out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            if not out_of_memory and "can't allocate memory" not in str(error):
                 raise
             raise PWMError(f"memory ran out in {stage}; {cure}") from error
     entry = read_run_file(run).get("estimates", {}).get(step)
@@ -71,13 +66,8 @@ def timed_step(
         print(f"Took {minutes(seconds)}, {ratio:.2f} times the estimate of {minutes(entry['estimated_seconds'])}")
 
 
-def _is_memory(error: RuntimeError) -> bool:
-    """Whether this is PyTorch's out-of-memory error, which has no class of its own on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def _record(run: PathLike, step: str, **facts: float | str) -> None:
-    record = read_run_file(Path(run))
+    record = read_run_file(run)
     estimates = record.get("estimates", {})
     record["estimates"] = estimates | {step: estimates.get(step, {}) | facts}
     write_json(run_file(run), record)

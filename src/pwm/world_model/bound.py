@@ -94,11 +94,7 @@ class BoundModel:
         return self.model.dynamics.share()
 
     def step(self, latent: Tensor, action: Tensor, shared: SharedWeights | None = None) -> Tensor:
-        """Latents [..., latent_dim] and actions [..., action_dim] to the next latents.
-
-        Args:
-            shared: what `share` returned.
-        """
+        """Latents [..., latent_dim] and actions [..., action_dim] to the next latents; `shared` is from `share`."""
         inputs = torch.cat((latent, action * self.action_mask), dim=-1)
         return self.model.dynamics(inputs, self.contexts["dynamics"], shared)
 

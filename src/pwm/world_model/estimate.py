@@ -63,13 +63,9 @@ def pretrain_bytes(
         slices, h = config.batch_size, config.horizon
         if config.micro_batch is not None:  # two parts show what many need
             slices = min(slices, 2 * config.micro_batch)
-        batch = SliceBatch(
-            torch.empty(h + 1, slices, observation_dim),
-            torch.empty(h, slices, action_dim),
-            torch.empty(h, slices),
-            torch.empty(h, slices, dtype=torch.bool),
-            torch.empty(slices, dtype=torch.int64),
-        )
+        shapes = (h + 1, slices, observation_dim), (h, slices, action_dim), (h, slices)
+        ended, tasks_of = torch.empty(h, slices, dtype=torch.bool), torch.empty(slices, dtype=torch.int64)
+        batch = SliceBatch(*(torch.empty(shape) for shape in shapes), ended, tasks_of)
     set_precision(rehearsed, resolve_precision(config.precision, device))
     with rehearsal(device), LiveTensors() as live:
         backward(rehearsed, world_model_loss, batch, config)
@@ -79,10 +75,7 @@ def pretrain_bytes(
 def estimate_pretrain(
     store: EpisodeStore, model: WorldModelConfig, config: PretrainConfig, device: torch.device | str
 ) -> Estimate:
-    """Estimate what `pretrain` takes with these settings, from gradient steps on batches of growing size.
-
-    Trains a temporary model.
-    """
+    """Estimate what `pretrain` takes with these settings, from updates of a temporary model on growing batches."""
     plain = replace(config, held_out=0.0, short_horizons=(), normalise_observations=False, warmup=0)
     trainer = build_pretrainer(store, model, plain, device=device)
 

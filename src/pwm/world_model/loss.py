@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,13 +36,11 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
     latent = bound.encode(batch.observations[0])
     recompute = config.recompute_steps > 0 and torch.is_grad_enabled()
     steps = config.recompute_steps if recompute else horizon
+    run = partial(checkpoint, _block, use_reentrant=False, preserve_rng_state=False) if recompute else _block
     blocks = []
     for now in (slice(t, t + steps) for t in range(0, horizon, steps)):
-        given = (bound, latent, batch.actions[now], targets[now], batch.rewards[now], batch.terminations[now])
-        if recompute:
-            latent, errors = checkpoint(_block, *given, use_reentrant=False, preserve_rng_state=False)
-        else:
-            latent, errors = _block(*given)
+        data = batch.actions[now], targets[now], batch.rewards[now], batch.terminations[now]
+        latent, errors = run(bound, latent, *data)
         blocks.append(errors)
 
     weights = config.rho ** torch.arange(horizon, device=latent.device, dtype=latent.dtype) / horizon

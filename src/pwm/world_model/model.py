@@ -94,7 +94,6 @@ class WorldModel(nn.Module):
         to load a file with another head, add the head first.
 
         Args:
-            name: must not be an attribute of the model.
             network: a `ConditionedMLP`, or another module with its `context(embedding)` and `forward(x, context)`.
 
         Raises:

@@ -36,6 +36,9 @@ from pwm.world_model.model import WorldModel
 _HELD_OUT_BATCH = 512
 _LOG_EVERY = 25
 _KIND = "world model checkpoint"
+_FAILURE = (
+    "world model: {name} is {number} at update {step}; train again with a lower learning_rate into another --out{kept}"
+)
 
 Loss = Callable[[WorldModel, SliceBatch, PretrainConfig], tuple[Tensor, dict[str, Tensor]]]
 """(model, batch, config) -> the scalar to minimise, and its parts (detached) by name, as `world_model_loss`."""
@@ -255,19 +258,8 @@ def pretrain(
         due = trainer.updates % config.evaluate_every == 0 or trainer.updates == config.updates
         return numbers | trainer.measure() if due else numbers
 
-    train(
-        trainer,
-        config.updates,
-        checkpoint,
-        out,
-        "world_model",
-        "World model",
-        log_every=_LOG_EVERY,
-        checkpoint_every=config.checkpoint_every,
-        failure="world model: {name} is {number} at update {step}; "
-        "train again with a lower learning_rate into another --out{kept}",
-        measure=measure,
-        shown=("loss",),
-    )
+    every = {"log_every": _LOG_EVERY, "checkpoint_every": config.checkpoint_every}
+    what = {"phase": "world_model", "title": "World model", "failure": _FAILURE}
+    train(trainer, config.updates, checkpoint, out, **what, **every, measure=measure, shown=("loss",))
     save_world_model(weights, trainer.model)
     return trainer.model

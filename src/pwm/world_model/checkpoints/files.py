@@ -125,11 +125,10 @@ def _state_in(content: Any, where: str) -> tuple[Mapping[Any, Any], list[str]]:
     """The model's parameters in a file's content, and the names of its other entries."""
     if is_state(content):
         return content, []
+    found = f"a {type(content).__name__}"
     if isinstance(content, Mapping):
         for place in _PLACES:
             if is_state(content.get(place)):
                 return content[place], sorted(str(name) for name in content if name != place)
-        found = ", ".join(sorted(str(name) for name in content)[:8]) or "nothing"
-    else:
-        found = f"a {type(content).__name__}"
+        found = ", ".join(sorted(map(str, content))[:8]) or "nothing"
     raise PWMError(f"{where}: no model of TD-MPC2 or PWM in it (it has {found:.200}); no known checkpoint")

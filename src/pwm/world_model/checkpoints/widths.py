@@ -117,12 +117,7 @@ def find_tasks(agent: Agent, widths: Widths, names: Sequence[str], where: str) -
         set_name = set_name if set_name and specs == task_set(set_name) else None
     columns = zip(*((spec.id, spec.observation_dim, spec.action_dim) for spec in specs), strict=True)
     sizes = TaskSizes(set_name, *columns)
-    _check_sizes(agent, widths, sizes, where)
-    return sizes
-
-
-def _check_sizes(agent: Agent, widths: Widths, sizes: TaskSizes, where: str) -> None:
-    known, found = (max(sizes.observation_dims), max(sizes.action_dims)), (widths.observation_dim, widths.action_dim)
+    known, found = (max(sizes.observation_dims), max(sizes.action_dims)), key[1:]
     if known != found:
         label = sizes.set_name or ", ".join(sizes.ids)
         raise PWMError(
@@ -131,3 +126,4 @@ def _check_sizes(agent: Agent, widths: Widths, sizes: TaskSizes, where: str) -> 
     masks = agent.buffers.get("_action_masks")
     if masks is not None and not torch.equal(masks, prefix_mask(sizes.action_dims)):
         raise PWMError(f"{where}: its action masks are not those of these tasks; name the right tasks with --task")
+    return sizes
