@@ -50,9 +50,7 @@ def evaluate(
     device = resolve_device(device) if isinstance(device, str) else device
     results = evaluate_run(run, episodes, seed, film_seconds, device, clock, workers, return_ranges, simulator)
     if run_file(run).exists():
-        settings: dict[str, Any] = {"evaluate": {"episodes": episodes, "seed": seed}}
-        if simulator != "task":
-            settings["evaluate"]["simulator"] = simulator
+        settings = {"episodes": episodes, "seed": seed} | ({} if simulator == "task" else {"simulator": simulator})
         packages = dict.fromkeys(package for task in results["tasks"] for package in get_task(task).packages)
-        record_step(run, "evaluate", settings, command=command, packages=packages)
+        record_step(run, "evaluate", {"evaluate": settings}, command=command, packages=packages)
     return results

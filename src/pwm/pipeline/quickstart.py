@@ -35,8 +35,7 @@ def run_quickstart(
     Raises:
         PWMError: the data cannot be used or have a task without a simulator, or `out` holds a run with other settings.
     """
-    clock = clock or Stopwatch(out)
-    again: dict[str, Any] = {"command": command, "clock": clock}
+    again: dict[str, Any] = {"command": command, "clock": clock or Stopwatch(out)}
 
     # 1. The data: logged episodes of several tasks.
     store = open_store(data or sample_store_path(), verify=True)
