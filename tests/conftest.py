@@ -26,7 +26,7 @@ def toys(monkeypatch, tmp_path):
 @pytest.fixture
 def store(tmp_path) -> Path:
     """The folder of a store of the toy tasks."""
-    return random_store(tmp_path / "store", SIZES, [LENGTH] * 12).path
+    return random_store(tmp_path / "store", SIZES, [LENGTH] * 12, action_repeat=1).path
 
 
 @pytest.fixture

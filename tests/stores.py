@@ -23,6 +23,7 @@ def random_store(
     ends: Sequence[int] = (),
     rewards: Callable[[np.ndarray, int], np.ndarray] = lambda observations, episode: observations[1:].mean(axis=1),
     tags: Sequence[str | None] | None = None,
+    action_repeat: int = 2,
     episode_length: int | None = None,
     source: str | None = None,
     origins: Sequence[Origin] = (),
@@ -35,13 +36,13 @@ def random_store(
         ends: the episodes that terminate.
         rewards: observations [steps + 1, o] and number of an episode -> its rewards [steps].
         tags: the quality of each episode.
-        episode_length, source, origins: what the manifest says of every task.
+        action_repeat, episode_length, source, origins: what the manifest says of every task.
     """
     random = np.random.default_rng(seed)
     with StoreWriter(path) as writer:
         for task, (o, a) in sizes.items():
             own = lengths[task] if isinstance(lengths, Mapping) else lengths
-            writer.add_task(task, o, a, episode_length or max(own), 2, source, origins)
+            writer.add_task(task, o, a, episode_length or max(own), action_repeat, source, origins)
             for e, steps in enumerate(own):
                 seen, actions = random.normal(size=(steps + 1, o)), random.uniform(-1, 1, size=(steps, a))
                 over = (np.arange(steps) == steps - 1) & (e in ends)

@@ -18,16 +18,20 @@ from pwm.runtime.version import __version__
 
 if TYPE_CHECKING:
     from pwm.acting.policy_file import load_policy
+    from pwm.agents.online.config import OnlineConfig
     from pwm.agents.plan_config import PlanConfig
     from pwm.agents.pwm.config import PolicyConfig
     from pwm.agents.pwm.deployed import Policy
     from pwm.agents.sb3.config import PPOConfig, SACConfig
     from pwm.agents.shac.config import ShacConfig
+    from pwm.data.store import Episode
     from pwm.data.store import open_store as open_dataset
     from pwm.data.store import sample_store_path as sample_dataset
     from pwm.pipeline.evaluate import evaluate
+    from pwm.pipeline.finetune import finetune
     from pwm.pipeline.import_model import import_checkpoint
     from pwm.pipeline.learn import learn
+    from pwm.pipeline.online import online
     from pwm.pipeline.plan import plan
     from pwm.pipeline.pretrain import pretrain
     from pwm.pipeline.train import train
@@ -45,6 +49,8 @@ _PLACES = {
     "learn": "pwm.pipeline.learn:learn",
     "train": "pwm.pipeline.train:train",
     "plan": "pwm.pipeline.plan:plan",
+    "online": "pwm.pipeline.online:online",
+    "finetune": "pwm.pipeline.finetune:finetune",
     "evaluate": "pwm.pipeline.evaluate:evaluate",
     "write_report": "pwm.report.page:write_report",
     "load_policy": "pwm.acting.policy_file:load_policy",
@@ -56,6 +62,8 @@ _PLACES = {
     "PPOConfig": "pwm.agents.sb3.config:PPOConfig",
     "SACConfig": "pwm.agents.sb3.config:SACConfig",
     "PlanConfig": "pwm.agents.plan_config:PlanConfig",
+    "OnlineConfig": "pwm.agents.online.config:OnlineConfig",
+    "Episode": "pwm.data.store:Episode",
     "TaskSpec": "pwm.tasks.spec:TaskSpec",
     "get_task": "pwm.tasks.registry:get_task",
     "register_task": "pwm.tasks.registry:register_task",
@@ -66,6 +74,10 @@ _PLACES = {
 
 __all__ = [
     "PPOConfig",
+    "Episode",
+    "OnlineConfig",
+    "finetune",
+    "online",
     "PWMError",
     "PlanConfig",
     "Policy",

@@ -19,6 +19,8 @@ COMMANDS = {
     "quickstart": "from data to evaluated policies and a report, all steps in one",
     "pretrain": "train one world model on all tasks of a dataset",
     "learn": "learn one policy per task inside a frozen world model",
+    "online": "learn policies on line, from real episodes of their own",
+    "finetune": "go on from a run with real episodes, also on new tasks",
     "train": "train a baseline (SHAC, PPO, SAC) in a task's simulator",
     "plan": "put a planner on top of a run's policies",
     "evaluate": "measure a run's policies in the simulator",

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def parse(command: type[T], name: str, arguments: Sequence[str], **defaults: Any) -> T:
-    """Build `command` from flags, one per field; those of nested dataclasses have no prefix.
+def parse(command: type[T], name: str, arguments: Sequence[str], prefixes: bool = False, **defaults: Any) -> T:
+    """Build `command` from flags, one per field; those of nested dataclasses have a prefix only if `prefixes`.
 
     `defaults` override the fields' defaults. Exits with 0 after printing help for --help, and with 2 for wrong flags.
     """
@@ -24,7 +24,7 @@ def parse(command: type[T], name: str, arguments: Sequence[str], **defaults: Any
 
     missing = {f.name: tyro.MISSING for f in dataclasses.fields(command) if _required(f)}  # type: ignore[arg-type]
     default = command(**(missing | defaults))
-    flags = (tyro.conf.OmitArgPrefixes,)
+    flags = () if prefixes else (tyro.conf.OmitArgPrefixes,)
     return tyro.cli(command, prog=f"pwm {name}", args=list(arguments), default=default, config=flags)
 
 

@@ -28,7 +28,7 @@ class GrowingStore:
     """A folder of segments, whose episodes are also kept in memory.
 
     Args:
-        path: folder of the segments, created by the first `append`. Leftovers of a killed writer are removed.
+        path: folder of the segments, created by the first `append`.
         specs: the tasks, in the order of the store.
         base: a store whose episodes of these tasks come before those of all segments.
 
@@ -41,8 +41,6 @@ class GrowingStore:
         self._arrays = {task: {name: _Rows() for name in (*ARRAYS, "ends")} for task in self.specs}
         # After the base, and after each segment: episodes of each task so far, and the running fingerprint.
         self._marks: list[tuple[dict[str, int], str]] = []
-        for leftover in self.path.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(leftover)
         self._take(base)
         for number, folder in enumerate(sorted(self.path.glob(f"{_SEGMENT}*"))):
             if folder != self._folder(number):
@@ -66,6 +64,7 @@ class GrowingStore:
             raise PWMError(f"{self.path}: no task {unknown[0]!r} in this store; it has {', '.join(self.specs)}")
         folder = self._folder(self.segments)
         hidden = folder.with_name(f"{_UNFINISHED}{folder.name}")
+        shutil.rmtree(hidden, ignore_errors=True)  # of a killed writer
         with StoreWriter(hidden) as writer:
             for task, own in episodes.items():
                 writer.add_task(task, **sizes_of(self.specs[task]), source=source)
@@ -90,6 +89,16 @@ class GrowingStore:
             raise PWMError(f"{self.path}: task {empty[0]} has no episodes yet; append some first")
         views = {task: self._task(task, counts[task]) for task in self.specs}
         return EpisodeStore(self.path, Manifest(FORMAT, VERSIONS[0], ()), views, fingerprint)
+
+    def newest(self, task: str, segments: int, count: int) -> list[Episode]:
+        """The last `count` episodes of a task in the base and the first `segments` segments."""
+        data = self.upto(segments)[task]
+        found = []
+        for e in range(len(data.lengths) - count, len(data.lengths)):
+            first, last = data.offsets[e], data.offsets[e + 1]
+            observations = data.observations[first + e : last + e + 1]
+            found.append(Episode(observations, *(getattr(data, name)[first:last] for name in Episode._fields[1:])))
+        return found
 
     def _mark(self, segments: int | None) -> tuple[dict[str, int], str]:
         if segments is not None and not 0 <= segments <= self.segments:

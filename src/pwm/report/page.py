@@ -64,7 +64,12 @@ def build_page(record: RunRecord) -> str:
             aggregate_section(aggregate),
             films_section(record),
             training_section(record),
-            *([] if record.trained_in_simulator else [learning_section(record), model_section(record)]),
+            online_section(record),
+            *(
+                []
+                if record.trained_in_simulator or record.lines("online")
+                else [learning_section(record), model_section(record)]
+            ),
             clock_section(record),
             foot(record),
         ]
@@ -225,6 +230,28 @@ def training_section(record: RunRecord) -> str:
         "table above shows it without noise."
     )
     return section("Training in the simulator", lead, panels_with_key(panels, many))
+
+
+def online_section(record: RunRecord) -> str:
+    """Learning curves of policies that learned from their own episodes; empty if there are none."""
+    drawn = [
+        (title, learning_figures(record, "online", key, title))
+        for key, title in (
+            ("evaluation_return", "Return of the mean actions"),
+            ("return", "Return with noise"),
+            ("latent_error_h", "Error of the latent at the horizon, of its variance"),
+        )
+    ]
+    parts = [f"<h3>{title}</h3>{panels_with_key(panels, many)}" for title, (panels, many) in drawn if panels]
+    if not parts:
+        return ""
+    lines = record.lines("online")
+    minutes = max(line.get("cpu_seconds", 0.0) for line in lines) / 60
+    lead = (
+        f"Against real episodes per policy: {max(line['step'] for line in lines)} in all, {minutes:.0f} minutes of "
+        "processor time. The policies explore in them."
+    )
+    return section("Learning on line", lead, "\n".join(parts))
 
 
 def panels_with_key(panels: Sequence[str], many: bool) -> str:

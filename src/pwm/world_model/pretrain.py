@@ -159,7 +159,7 @@ def build_pretrainer(
     split, reserved = split_episodes(store, config.held_out, seed)
     if config.normalise_observations:
         for task in store.tasks:
-            model.normalise_observations(task, *_moments(store, task, split[task]))
+            model.normalise_observations(task, *observation_moments(store, task, split[task]))
     rows = config.batch_size * config.horizon
     samplers = [SliceSampler(store, h, max(rows // h, 1), seed, device, split, config.early_starts) for h in horizons]
 
@@ -174,7 +174,7 @@ def build_pretrainer(
     return Pretrainer(model.to(device), sampler, world_model_loss, config, about, held_out)
 
 
-def _moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tensor, Tensor]:
+def observation_moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [observation_dim] over (at most 256 of) the given episodes of a task."""
     data = store[task]
     picked = episodes[:: max(1, len(episodes) // 256)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,7 +65,7 @@ class FleetLearner:
         config: PolicyConfig,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.model, self.store, self.config = model, store, config
+        self.model, self.store, self.config, self.device = model, store, config, device
         self.tasks, self.seeds = tuple(tasks), tuple(seeds)
         self.members = len(self.tasks)
         widths = (model.observation_dim, model.action_dim)
@@ -128,8 +129,16 @@ class FleetLearner:
         self.updates += 1
         return metrics
 
-    def refresh(self) -> None:
-        """Take over changed weights of the world model, which must be frozen again first."""
+    def refresh(self, store: EpisodeStore | None = None, weights: Mapping[str, np.ndarray] | None = None) -> None:
+        """Take over changed weights of the world model, which must be frozen again first.
+
+        Args:
+            store: draw start states from these episodes from now on, with these `weights` (see `StateSource`).
+        """
+        if store is not None:
+            widths = (self.model.observation_dim, self.model.action_dim)
+            early = self.config.early_starts
+            self.store, self.source = store, StateSource(store, self.tasks, self.device, weights, widths, early)
         self.bound.refresh()
         self._run.forget()  # its graph reads copies of the weights
         self.__dict__.pop("about", None)
@@ -178,25 +187,32 @@ class FleetLearner:
             "behaviour_loss": behaviour,
         }
 
-    def save(self, path: PathLike) -> None:
-        """Write everything that resuming needs, atomically."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that resuming needs, by name; together with `updates`."""
         tensors = {"return_scale": self.scale.moments}
         for name, module in self._modules():
             tensors |= module_tensors(module, name)
         tensors |= optimiser_tensors(self.actor_optimiser, "actor_adam")
-        tensors |= optimiser_tensors(self.critic_optimiser, "critic_adam")
-        write_described(path, tensors, self.about | {"updates": self.updates})
+        return tensors | optimiser_tensors(self.critic_optimiser, "critic_adam")
 
-    def load(self, path: PathLike) -> None:
-        """Continue from a checkpoint. Raises PWMError if it belongs to other members or settings."""
-        tensors, about = read_described(path, CHECKPOINT_KIND)
-        check_same(path, about, self.about)
+    def restore(self, tensors: dict[str, Tensor], updates: int, path: PathLike) -> None:
+        """Restore what `tensors` returned; raises PWMError naming `path` if it does not fit."""
         for name, module in self._modules():
             load_module(module, name, tensors, path)
         load_optimiser(self.actor_optimiser, "actor_adam", tensors)
         load_optimiser(self.critic_optimiser, "critic_adam", tensors)
         self.scale.moments.copy_(tensors["return_scale"])
-        self.updates = about["updates"]
+        self.updates = updates
+
+    def save(self, path: PathLike) -> None:
+        """Write a checkpoint to `path`, atomically."""
+        write_described(path, self.tensors(), self.about | {"updates": self.updates})
+
+    def load(self, path: PathLike) -> None:
+        """Resume from a checkpoint; raises PWMError if it has other members or settings."""
+        tensors, about = read_described(path, CHECKPOINT_KIND)
+        check_same(path, about, self.about)
+        self.restore(tensors, about["updates"], path)
 
     def _modules(self) -> list[tuple[str, torch.nn.Module]]:
         """The networks with their names in checkpoints."""

@@ -1,0 +1,64 @@
+"""Settings of learning on line, and the settings of model and policy that go with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pwm.agents.pwm.config import PolicyConfig
+from pwm.runtime.config import require
+from pwm.world_model.config import PretrainConfig, world_model_size
+
+MODEL = world_model_size("small", latent_dim=256, embedding_init=0.3, bias_init=0.15)
+"""A world model of half a million parameters, enough for single tasks of dm_control."""
+TRAINING = PretrainConfig(
+    horizon=8, batch_size=256, learning_rate=5e-4, warmup=100, encoder_scale=1.0, precision="auto",
+    normalise_observations=True,
+)  # fmt: skip
+"""World-model updates on line, with a constant step size. `updates`, `held_out` and `short_horizons` do not matter."""
+LEARNING = PolicyConfig(
+    horizon=5, batch_size=128, early_starts=0.25, actor_units=(256, 128), critic_units=(256, 128), critic_passes=2,
+    actor_learning_rate=3e-4, final_learning_rate=1e-4, actor_average=0.995, precision="auto",
+)  # fmt: skip
+"""Policy updates on line: rollouts of 5 steps, since longer ones exploit a young model. Step sizes fall over the whole
+run, whatever `updates` says."""
+
+
+@dataclass(frozen=True)
+class OnlineConfig:
+    """Rounds of real episodes, world-model updates and policy updates (paper Section 5.1 and Appendix C item 4).
+
+    Short rollouts keep the policy where the model is right: see docs/online.md for the evidence of each number.
+    """
+
+    episodes: int = 150
+    """Real episodes per policy, random ones included, up to a whole round. A finished run goes on with more of them."""
+    episodes_per_round: int = 4
+    """Real episodes per policy and round."""
+    random_episodes: int = 4
+    """Episodes of random actions per policy before the first round, where there are no logs of its task."""
+    model_updates: float = 0.4
+    """World-model updates per real step of a policy."""
+    policy_updates: float = 0.4
+    """Policy updates per real step of a policy."""
+    first_model_updates: int = 1500
+    """World-model updates before the first round, on random episodes or logs."""
+    first_policy_updates: int = 500
+    """Policy updates before the first round. Many of them on few data leave critics that real episodes take long to
+    correct."""
+    recent_share: float = 0.3
+    """Share of the slices and of the start states that come from the newest episodes alone."""
+    recent_episodes: int = 40
+    """How many of a task's episodes are the newest."""
+    evaluate_every: int = 0
+    """Real episodes per policy between two evaluations by mean actions, on episodes of their own; 0 makes none."""
+    evaluation_episodes: int = 8
+    """Episodes per policy of such an evaluation."""
+
+    def __post_init__(self) -> None:
+        for name in ("episodes", "episodes_per_round", "recent_episodes", "evaluation_episodes"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("random_episodes", "first_model_updates", "first_policy_updates", "evaluate_every"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+        for name in ("model_updates", "policy_updates"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        require(0 <= self.recent_share < 1, "recent_share", self.recent_share, "at least 0 and below 1")
