@@ -68,6 +68,9 @@ def test_rounds_from_nothing(toys, tmp_path):
     assert policies[0].act(np.zeros(3)).shape == (2,)
     results = pwm.evaluate("run", episodes=2, film_seconds=0)
     assert set(results["tasks"]) == set(TASKS)
+    page = pwm.write_report("run").read_text()
+    assert "four policies for toy-a, toy-b learned together, from eight real episodes each" in page
+    assert "<h2>Learning on line</h2>" in page and "8 in all" in page and "Learning in imagination" not in page
 
 
 @pytest.mark.parametrize("trainer, stop", [(Pretrainer, 0), (Pretrainer, 13), (FleetLearner, 7)])

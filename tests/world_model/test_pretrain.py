@@ -14,7 +14,7 @@ from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.files import load_world_model, world_model_path
 from pwm.world_model.loss import world_model_loss
 from pwm.world_model.model import WorldModel
-from pwm.world_model.pretrain import Pretrainer, _moments, build_pretrainer, pretrain
+from pwm.world_model.pretrain import Pretrainer, build_pretrainer, observation_moments, pretrain
 from tests.interrupt import updates_of
 from tests.stores import drifting_points
 
@@ -76,7 +76,7 @@ def test_observations_are_normalised_by_the_training_episodes(store):
 
 def test_an_observation_that_never_changes_is_not_blown_up(store, monkeypatch):
     monkeypatch.setattr("pwm.world_model.pretrain.np.concatenate", lambda rows: np.full((9, 2), 7.0, np.float32))
-    mean, std = _moments(store, "one", np.arange(3))
+    mean, std = observation_moments(store, "one", np.arange(3))
     torch.testing.assert_close((mean, std), (torch.full((2,), 7.0), torch.full((2,), 0.01)))
 
 

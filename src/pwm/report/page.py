@@ -31,6 +31,7 @@ HEADINGS = {
 STAGES = {
     "pretrain": "Pre-training the world model",
     "learn": "Learning the policies",
+    "online": "Learning on line",
     "evaluate": "Evaluating in the simulator",
     "films": "Filming",
     "train": "Training in the simulator",
@@ -67,7 +68,7 @@ def build_page(record: RunRecord) -> str:
             online_section(record),
             *(
                 []
-                if record.trained_in_simulator or record.lines("online")
+                if record.trained_in_simulator or record.learned_online
                 else [learning_section(record), model_section(record)]
             ),
             clock_section(record),

@@ -78,6 +78,11 @@ class RunRecord:
         """Whether its policies are baselines, trained in the simulator without data and world model."""
         return isinstance((self.run.get("config") or {}).get("train"), dict)
 
+    @property
+    def learned_online(self) -> bool:
+        """Whether model and policies learned from real episodes of their own."""
+        return isinstance((self.run.get("config") or {}).get("online"), dict)
+
     def lines(self, phase: str) -> list[dict[str, Any]]:
         """The metrics of one phase, in the order of writing."""
         return [line for line in self.metrics if line.get("phase") == phase]

@@ -90,6 +90,8 @@ def summary(record: RunRecord) -> list[str]:
     """What was done, in at most three sentences, including which steps have not been run."""
     if record.trained_in_simulator:
         return [training_sentence(record), evaluation_sentence(record)]
+    if record.learned_online:
+        return [online_sentence(record), evaluation_sentence(record)]
     return [pretraining_sentence(record), learning_sentence(record), evaluation_sentence(record)]
 
 
@@ -137,9 +139,22 @@ def training_sentence(record: RunRecord) -> str:
     return f"{what} in the simulator itself, over {count(steps, 'environment step')}{each}, without a world model."
 
 
+def online_sentence(record: RunRecord) -> str:
+    """What was learned on line, from the lines of phase "online", whose steps are real episodes per policy."""
+    learned = {(line.get("task"), line.get("seed")) for line in record.lines("online")}
+    if not learned:
+        return "This run is to learn on line; nothing has been logged yet."
+    policies, each = count(len(learned), "policy", "policies"), " each" if len(learned) > 1 else ""
+    episodes = count(record.updates("online") or 0, "real episode")
+    return (
+        f"One world model and {policies} for {', '.join(record.tasks)} learned together, from {episodes}{each} and, "
+        "if there were any, from logs."
+    )
+
+
 def count_policies(record: RunRecord) -> int:
     """Number of policies that a run has evaluated, or else learned or trained; one per task and seed."""
-    phases = record.lines("policy") + record.lines("train")
+    phases = record.lines("policy") + record.lines("train") + record.lines("online")
     logged = {(line.get("task"), line.get("seed")) for line in phases if line.get("task")}
     measured = [entry.get("policies") for entry in ((record.results or {}).get("tasks") or {}).values()]
     return sum(len(policies) if isinstance(policies, dict) else 1 for policies in measured) or len(logged)
