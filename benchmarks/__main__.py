@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmarks import (
     action_latency,
     evaluation_steps,
+    layers,
     locomotion,
     policy_update,
     products,
@@ -31,6 +32,7 @@ BENCHMARKS = (
     policy_update,
     world_model_update,
     products,
+    layers,
     sampler,
     action_latency,
     evaluation_steps,

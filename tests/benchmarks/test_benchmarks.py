@@ -11,6 +11,7 @@ from benchmarks import (
     action_latency,
     evaluation_steps,
     harness,
+    layers,
     policy_update,
     products,
     quickstart,
@@ -22,6 +23,7 @@ from benchmarks.results import Context
 from pwm.acting.policy_file import act_together
 from pwm.acting.rollout import run_episodes
 from pwm.agents.plan_config import PlanConfig
+from pwm.nn.native import kernels
 from tests.benchmarks.conftest import POLICY
 from tests.toys import toy_task
 
@@ -34,7 +36,7 @@ def context(monkeypatch):
     def briefly(*args, **kwargs):
         return real(*args, **(kwargs | {"rounds": 2, "budget_s": 0.0}))
 
-    for module in (action_latency, evaluation_steps, policy_update, products, sampler, world_model_update):
+    for module in (action_latency, evaluation_steps, layers, policy_update, products, sampler, world_model_update):
         monkeypatch.setattr(module, "compare", briefly)
     small = PlanConfig(samples=32, policy_samples=2, elites=2)
     monkeypatch.setattr(action_latency, "PlanConfig", lambda: small)
@@ -98,6 +100,41 @@ def test_both_sides_multiply_by_the_same_weights(context, monkeypatch):
     for way in ("forward", "backward"):
         with pytest.raises(KeyError, match="seen"):
             list(products.run(dataclasses.replace(context, only=(f"products/tiny/9/{way}",))))
+
+
+@pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
+def test_layers(context, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: seen.append(function.__name__) or function)
+    monkeypatch.setattr(layers, "ROWS", (9,))
+    found = dict(layers.run(dataclasses.replace(context, only=("layers/norm_act",))))
+    assert check(found) == [f"layers/norm_act/9/{way}" for way in ("plain", "compiled")] and "norm_act" in seen
+    assert list(layers.run(dataclasses.replace(context, quick=True))) == []
+
+
+@pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
+def test_every_way_through_a_layer_computes_the_same():
+    ways = [layers.calls(form, 9) for form in (layers.native, layers.plain)]
+    for function in ways[0]:
+        (ours, *others), (theirs, *wanted) = (way[function]() for way in ways)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        for a, b in zip(others, wanted, strict=True):
+            if isinstance(a, torch.Tensor):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(kernels() is None, reason="no compiled kernels here")
+def test_where_nothing_compiles_the_row_says_why(context, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("no compiler\nof C++")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: fails)
+    monkeypatch.setattr(layers, "ROWS", (9,))
+    found = dict(layers.run(dataclasses.replace(context, only=("layers/norm_act/9/compiled",))))
+    assert [record["skipped"] for record in found.values()] == ["no compiler"]
+    monkeypatch.setattr(layers.native, "kernels", lambda: None)
+    (record,) = dict(layers.run(context)).values()
+    assert record["skipped"].startswith("no compiled kernels")
 
 
 def test_sampler(context):
