@@ -230,6 +230,12 @@ def test_every_source_and_header_tells_one_library_from_another(tmp_path, monkey
 
 
 @needs_kernels
+def test_flags_that_a_compiler_does_not_know_are_left_out():
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    assert build._knows(compiler, ("-O1",)) and not build._knows(compiler, ("-O1", "-mno-such-flag"))
+
+
+@needs_kernels
 def test_a_damaged_file_in_the_cache_is_made_anew(tmp_path):
     code = "from pwm.nn.native import kernels, why_not; assert kernels(), why_not()"
     given = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}

@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -34,6 +35,8 @@ MOST_LAYERS = 16
 _CONSTANTS = (f"-DBLOCK={BLOCK}", f"-DCHUNK={CHUNK}", f"-DMOST={MOST_LAYERS}")
 _FLAGS = (*_CONSTANTS, "-std=gnu11", "-O3", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")
 _TARGET = ("-march=native", "-mprefer-vector-width=512") if platform.machine() == "x86_64" else ("-mcpu=native",)
+# Without AVX-512, vectors are kept in memory; loads stall if the copy before them was made in smaller pieces.
+_COPIES = ("-mmove-max=256", "-mstore-max=256") if platform.machine() == "x86_64" else ()
 _P, _I, _N, _F = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_float
 _SIGNATURES = {
     "mish_norm": (_P, _I, _P, _N, _N, _N, _P, _I, _P, _P, _I),
@@ -114,6 +117,7 @@ def _compiled(compiler: str) -> ctypes.CDLL:
         [
             *(path.read_text() for path in (*_SOURCES, *_HEADERS)),
             *flags,
+            *_COPIES,
             version,
             _processor(),
             torch.__version__,
@@ -123,6 +127,8 @@ def _compiled(compiler: str) -> ctypes.CDLL:
     kept = _cache(name)
     if kept is not None and _whole(kept):
         return ctypes.CDLL(str(kept))
+    if "avx512" not in _processor() and _knows(compiler, _COPIES):
+        flags += _COPIES
     with tempfile.TemporaryDirectory() as folder:
         made, out = [str(Path(folder) / f"{path.stem}.o") for path in _SOURCES], Path(folder) / name
         for source, part in zip(_SOURCES, made, strict=True):
@@ -139,6 +145,14 @@ def _compiled(compiler: str) -> ctypes.CDLL:
 
 def _run(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=300).stdout
+
+
+def _knows(compiler: str, flags: Sequence[str]) -> bool:
+    try:
+        _run(compiler, *flags, "-fsyntax-only", "-xc", os.devnull)
+    except subprocess.CalledProcessError:
+        return False
+    return True
 
 
 def _whole(path: Path) -> bool:

@@ -28,21 +28,28 @@ typedef uint16_t vh __attribute__((vector_size(32)));
 
 INLINE i64 least(i64 x, i64 y) { return x < y ? x : y; }
 INLINE vf all(float x) { return x - (vf){0}; }
-INLINE vf either(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 #ifdef __AVX512BW__ /* one instruction each, which returns its second operand where that is not a number */
-INLINE vf at_most(vf x, float top) { return (vf)_mm512_min_ps((__m512)all(top), (__m512)x); }
-INLINE vf at_least(vf x, float bottom) { return (vf)_mm512_max_ps((__m512)all(bottom), (__m512)x); }
 INLINE vf larger(vf x, vf y) { return (vf)_mm512_max_ps((__m512)x, (__m512)y); }
+INLINE vf smaller(vf x, vf y) { return (vf)_mm512_min_ps((__m512)x, (__m512)y); }
 INLINE vf square_root(vf x) { return (vf)_mm512_sqrt_ps((__m512)x); }
 #else
+typedef int32_t i8 __attribute__((vector_size(32)));
+/* By halves: compilers compare vectors wider than the processor's lane by lane. */
+INLINE vf larger(vf x, vf y) {
+    v8 a[2], b[2];
+    memcpy(a, &x, sizeof a), memcpy(b, &y, sizeof b);
+    for (int k = 0; k < 2; k++) b[k] = (v8)(((i8)a[k] & (a[k] > b[k])) | ((i8)b[k] & ~(a[k] > b[k])));
+    memcpy(&y, b, sizeof b);
+    return y;
+}
+INLINE vf smaller(vf x, vf y) { return -larger(-x, -y); }
 INLINE vf square_root(vf x) {
     for (int k = 0; k < LANES; k++) x[k] = sqrtf(x[k]);
     return x;
 }
-INLINE vf at_most(vf x, float top) { return either(x > all(top), all(top), x); }
-INLINE vf at_least(vf x, float bottom) { return either(x < all(bottom), all(bottom), x); }
-INLINE vf larger(vf x, vf y) { return either(x > y, x, y); }
 #endif
+INLINE vf at_most(vf x, float top) { return smaller(all(top), x); }
+INLINE vf at_least(vf x, float bottom) { return larger(all(bottom), x); }
 
 /* all ones in the first `left` lanes */
 INLINE vi first(i64 left) {
