@@ -240,7 +240,7 @@ def online_section(record: RunRecord) -> str:
         for key, title in (
             ("evaluation_return", "Return of the mean actions"),
             ("return", "Return with noise"),
-            ("latent_error_h", "Error of the latent at the horizon, of its variance"),
+            ("latent_error_h", "Latent error at the horizon, as a share of the variance"),
         )
     ]
     parts = [f"<h3>{title}</h3>{panels_with_key(panels, many)}" for title, (panels, many) in drawn if panels]

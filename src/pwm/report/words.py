@@ -146,10 +146,8 @@ def online_sentence(record: RunRecord) -> str:
         return "This run is to learn on line; nothing has been logged yet."
     policies, each = count(len(learned), "policy", "policies"), " each" if len(learned) > 1 else ""
     episodes = count(record.updates("online") or 0, "real episode")
-    return (
-        f"One world model and {policies} for {', '.join(record.tasks)} learned together, from {episodes}{each} and, "
-        "if there were any, from logs."
-    )
+    logs, tasks = " and from logs" if record.setting("data") else "", ", ".join(record.tasks)
+    return f"One world model and {policies} for {tasks} learned together, from {episodes}{each}{logs}."
 
 
 def count_policies(record: RunRecord) -> int:
