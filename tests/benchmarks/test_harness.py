@@ -82,7 +82,7 @@ def test_matrix_peak_is_measured_once(monkeypatch):
     matrix_peak.cache_clear()
     products, real = [], torch.mm
 
-    def small(a, b, out):
+    def small(a, b, out=None):  # processors without AVX-512 come here for all products
         products.append(a.shape[0])
         return real(a[:64, :64], b[:64, :64])
 

@@ -70,6 +70,7 @@ def evaluate_run(
         raise PWMError(f"episodes is {episodes} and seed {seed}: they must be at least 1 and 0")
     if not run.is_dir():
         raise PWMError(f"{run}: no such run folder; check the path")
+    read_results(run, episodes, seed)  # a damaged file is named before anything is loaded
     members = [_member(path, device, return_ranges or {}) for path in find_policies(run)]
     simulators = _simulators(members, simulator)
     members = [replace(m, spec=in_simulator(m.spec, simulators[m.spec.id])) for m in members]
