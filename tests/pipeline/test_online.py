@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -108,6 +109,16 @@ def logs(*tasks):
     """Random episodes of these tasks."""
     run("logs", tasks=tasks, config=replace(CONFIG, random_episodes=6, episodes=6))
     return GrowingStore("logs/data", [get_task(task) for task in tasks]).upto()
+
+
+def test_step_sizes_are_constant_unless_they_are_to_fall(toys):
+    rates = {}
+    for falling in (False, True):
+        with mock.patch("pwm.agents.pwm.learner.set_rate") as set_rate:
+            run(f"run{falling}", tasks=["toy-a"], config=replace(CONFIG, falling_rates=falling))
+        rates[falling] = [call.args[1] for call in set_rate.call_args_list][::2]  # of the actor
+    assert rates[False] == pytest.approx([3e-4] * 12, rel=1e-6)
+    assert rates[True] == pytest.approx(np.linspace(3e-4, 1e-5, 12))
 
 
 def test_logs_take_the_place_of_random_episodes(toys):

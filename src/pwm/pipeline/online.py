@@ -45,6 +45,8 @@ from pwm.world_model.model import WorldModel
 from pwm.world_model.pretrain import observation_moments
 
 PHASE = "online"
+ENDLESS = 10**12
+"""Planned updates of policies whose step sizes stay constant."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ class _Run:
             model.normalise_observations(task, *observation_moments(first, task, np.arange(len(first[task].lengths))))
         members = [(spec.id, seed) for spec, seed in self.members]
         planned = sum(self._counts(number, self._full(number))[1] for number in range(self._rounds()))
-        learning = replace(self.learning, updates=planned)
+        learning = replace(self.learning, updates=planned if self.config.falling_rates else ENDLESS)
         learner = OnlineLearner(model, self.store, members, self.config, self.training, learning, seed, self.device)
         if start is not None:
             for task in new:

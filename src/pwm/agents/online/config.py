@@ -17,17 +17,16 @@ TRAINING = PretrainConfig(
 """World-model updates on line, with a constant step size. `updates`, `held_out` and `short_horizons` do not matter."""
 LEARNING = PolicyConfig(
     horizon=5, batch_size=128, early_starts=0.25, actor_units=(256, 128), critic_units=(256, 128), critic_passes=2,
-    actor_learning_rate=3e-4, final_learning_rate=1e-4, actor_average=0.995, precision="auto",
+    actor_learning_rate=3e-4, actor_average=0.995, precision="auto",
 )  # fmt: skip
-"""Policy updates on line: rollouts of 5 steps, since longer ones exploit a young model. Step sizes fall over the whole
-run, whatever `updates` says."""
+"""Policy updates on line: rollouts of 5 steps, since longer ones exploit a young model. `updates` does not matter."""
 
 
 @dataclass(frozen=True)
 class OnlineConfig:
     """Rounds of real episodes, world-model updates and policy updates (paper Section 5.1 and Appendix C item 4).
 
-    Short rollouts keep the policy where the model is right: see docs/online.md for the evidence of each number.
+    Short rollouts keep the policy where the model is right: see docs/online.md.
     """
 
     episodes: int = 150
@@ -49,6 +48,8 @@ class OnlineConfig:
     """Share of the slices and of the start states that come from the newest episodes alone."""
     recent_episodes: int = 40
     """How many of a task's episodes are the newest."""
+    falling_rates: bool = False
+    """Whether the policies' step sizes fall to `final_learning_rate` over the planned rounds; else they stay."""
     evaluate_every: int = 0
     """Real episodes per policy between two evaluations by mean actions, on episodes of their own; 0 makes none."""
     evaluation_episodes: int = 8
