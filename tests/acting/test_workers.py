@@ -171,6 +171,7 @@ def start(tmp_path, length):
         text=True,
         env=environment,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job inherits an ignored one
     )
 
 
