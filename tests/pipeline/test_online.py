@@ -139,8 +139,8 @@ def test_only_tasks_without_logs_begin_with_random_episodes(toys):
 class Robot:
     """Plays episodes somewhere else; the observation tells how many actions it has seen."""
 
-    def __init__(self, short=0):
-        self.calls, self.short = [], short
+    def __init__(self, short=0, rewards=None):
+        self.calls, self.short, self.rewards = [], short, rewards
 
     def __call__(self, policy, episodes):
         self.calls.append((policy.task, policy.seed, episodes))
@@ -152,6 +152,8 @@ class Robot:
             actions.append(policy.act(observations[-1]))
             observations.append(observations[-1] + actions[-1].mean())
         rewards = np.array([a.mean() for a in actions])
+        if self.rewards is not None:
+            rewards[:] = self.rewards[len(self.calls) - 1]
         return pwm.Episode(np.stack(observations), np.stack(actions), rewards, np.zeros(LENGTH, bool))
 
 
@@ -173,6 +175,18 @@ def test_a_robot_plays_in_place_of_the_simulator(toys):
         run("other", play=Robot(short=1))
 
 
+def test_the_kept_policy_is_the_newest_that_did_about_as_well_as_the_best(toys):
+    robot = Robot(rewards=[0.0, 0.2, 1.0, 0.97, 0.5])  # the first are of random actions
+    few = replace(CONFIG, episodes=4)
+    (policy,) = run(tasks=["toy-a"], play=robot, config=few)  # the first of the rounds passes
+    assert policy.about["updates"] == 3
+    (policy,) = run(tasks=["toy-a"], play=robot, config=replace(few, episodes=10))
+    assert [x.get("kept") for x in lines()] == [None, 1.0, 1.0, 1.0, 0.0]
+    # the policy that played the fourth round had learned in the three before
+    assert policy.about["updates"] == lines()[2]["updates"] == 9
+    assert pwm.load_policy("run/policies/toy-a/seed0.safetensors").about == policy.about
+
+
 def test_what_was_played_is_not_played_again(toys):
     robot = Robot()
     with updates_of(Pretrainer, 4), pytest.raises(KeyboardInterrupt):
@@ -192,7 +206,7 @@ def test_terminations_are_learned_where_there_are_any(toys, monkeypatch):
 
 
 def test_finetuning_goes_on_from_model_and_policies_and_adds_a_task(toys):
-    run("first", tasks=["toy-b"])
+    run("first", tasks=["toy-b"], config=replace(CONFIG, episodes=2))
     before = load_world_model("first")
     config = replace(CONFIG, episodes=4, first_model_updates=0, first_policy_updates=0, episodes_per_round=1)
     nothing = replace(config, model_updates=1e-9, policy_updates=1e-9, episodes=2)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from pwm.acting.policy_file import DeployedPolicy
 from pwm.agents.online.config import LEARNING, TRAINING, OnlineConfig
 from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.deployed import Policy
 from pwm.agents.pwm.resume import trained_members
 from pwm.data.growing import GrowingStore
 from pwm.data.store import EpisodeStore, open_store
@@ -39,7 +39,7 @@ def finetune(
     play: Play | None = None,
     command: str | None = None,
     clock: Stopwatch | None = None,
-) -> list[Policy]:
+) -> list[DeployedPolicy]:
     """`pwm.online`, beginning with the world model and the policies of a run (paper: "optionally fine-tune").
 
     A task that the model has never seen gets an embedding, which starts as that of the known task whose rewards

@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pwm.acting.policy_file import policy_path
+from pwm.acting.policy_file import DeployedPolicy, load_policy, policy_path
 from pwm.acting.random_policy import random_policy
 from pwm.acting.record import record_episodes
 from pwm.acting.side_by_side import SideBySide
 from pwm.agents.online.config import LEARNING, MODEL, TRAINING, OnlineConfig
 from pwm.agents.online.explore import ExploringPolicy, mean_actions, noisy_actions
+from pwm.agents.online.gate import Gate
 from pwm.agents.online.gauge import gauge
 from pwm.agents.online.learner import OnlineLearner
 from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.deployed import Policy, export_policies
+from pwm.agents.pwm.deployed import export_policies
 from pwm.agents.pwm.resume import Weights, start_from
 from pwm.data.growing import GrowingStore
 from pwm.data.store import Episode, EpisodeStore
@@ -80,7 +82,7 @@ def online(
     play: Play | None = None,
     command: str | None = None,
     clock: Stopwatch | None = None,
-) -> list[Policy]:
+) -> list[DeployedPolicy]:
     """Learn policies of `tasks` on line, from nothing or from logs, and leave them in the run folder `out`.
 
     A round plays some real episodes with every policy's noise, appends them to `out/data`, and trains the world model
@@ -142,6 +144,7 @@ class _Run:
             raise PWMError(f"random_episodes is 0, but {self.fresh[0].id} has no logs to begin with")
         self.store = GrowingStore(out / "data", self.specs, data)
         self.checkpoint, self.robots = out / "online.safetensors", SideBySide()
+        self.gate = Gate(self.config.gate)
         origin = describe(start.model) | {"weights": digest(start.model.state_dict())} if start else to_dict(model)
         self.about = {
             "online": {name: value for name, value in to_dict(self.config).items() if name != "episodes"},
@@ -153,13 +156,14 @@ class _Run:
         }
         self.model, self.start = model, start
 
-    def run(self) -> list[Policy]:
+    def run(self) -> list[DeployedPolicy]:
         """Go on from the last whole round to the last one."""
         learner, done, before = None, 0, {}
         if self.checkpoint.exists():
             learner = self._learner()
             found = learner.load(self.checkpoint)
             done, before = found["rounds"], found["used"]
+            self.gate = Gate(self.config.gate, found["returns"])
         budget, rounds = Budget(None, before), self._rounds()
         total = sum(self._updates(number) for number in range(rounds))
         finished = sum(self._updates(number) for number in range(done))
@@ -170,8 +174,7 @@ class _Run:
                     self._act(learner, number)
                 learner = learner or self._learner()
                 self._learn(learner, number, budget, log, bar)
-        assert learner is not None
-        return export_policies(learner.fleet)
+        return self._kept()
 
     def _learner(self) -> OnlineLearner:
         """A new learner on the first episodes, or on the logs."""
@@ -288,18 +291,30 @@ class _Run:
             steps = float(np.mean([sum(len(e.rewards) for e in own) for own in episodes]))
             values = {"return": returns.mean(dim=1), "worst_return": returns.min(dim=1).values}
             values |= gauge(learner.fleet, episodes, number)
+            values["kept"] = self._keep(learner, self.gate.judge(values["return"]))
         counts, before = self._counts(number, steps), bar.done
         values |= learner.learn(*counts, bar.advance)
         bar.advance(self._updates(number) + before - bar.done)  # where episodes ended early
-        values |= self._evaluate(learner, number)
+        if not number:
+            self._keep(learner, torch.ones(len(self.members), dtype=torch.bool))
+        values |= self._evaluate(number)
         self._write(learner, number, values, budget, log, bar)
-        learner.save(self.checkpoint, self.about | {"rounds": number + 1, "used": budget.used()})
+        about = {"rounds": number + 1, "used": budget.used(), "returns": self.gate.rounds}
+        learner.save(self.checkpoint, self.about | about)
         save_world_model(world_model_path(self.out), learner.trainer.model)
-        for policy in export_policies(learner.fleet):
-            policy.save(policy_path(self.out, policy.task, policy.seed))
 
-    def _evaluate(self, learner: OnlineLearner, number: int) -> dict[str, Any]:
-        """Mean and worst return by mean actions, where an evaluation is due."""
+    def _keep(self, learner: OnlineLearner, good: Tensor) -> Tensor:
+        """Write the policy files of those members, with encoder and actor as they act now."""
+        for policy, wanted in zip(export_policies(learner.fleet), good.tolist(), strict=True):
+            if wanted:
+                policy.save(policy_path(self.out, policy.task, policy.seed))
+        return good.float()
+
+    def _kept(self) -> list[DeployedPolicy]:
+        return [load_policy(policy_path(self.out, spec.id, seed), self.device) for spec, seed in self.members]
+
+    def _evaluate(self, number: int) -> dict[str, Any]:
+        """Mean and worst return of the kept policies by mean actions, where an evaluation is due."""
         every, count = self.config.evaluate_every, self.config.evaluation_episodes
         due = (
             every
@@ -308,7 +323,7 @@ class _Run:
         )
         if not number or not due:
             return {}
-        played = self._simulate(self.members, mean_actions(learner.fleet), 0, count, "evaluate")
+        played = self._simulate(self.members, mean_actions(self._kept()), 0, count, "evaluate")
         returns = torch.tensor([[float(e.rewards.sum()) for e in own] for own in played])
         return {"evaluation_return": returns.mean(dim=1), "evaluation_worst": returns.min(dim=1).values}
 

@@ -35,23 +35,28 @@ def test_noise_repeats_by_round_and_changes_by_step_member_and_round(learner):
     first, second = act(x), act(x)
     np.testing.assert_array_equal(first, again(x))
     assert not np.allclose(first, second) and not np.allclose(first, other(x)) and np.abs(first).max() < 1
-    noise = np.arctanh(first) - np.arctanh(mean_actions(learner)(x))  # the average is the actor itself at first
+    noise = np.arctanh(first) - np.arctanh(mean_actions(export_policies(learner))(x))
     assert not np.allclose(noise[0], noise[1])
 
 
 def test_the_noise_has_the_actors_own_width(learner):
     with torch.no_grad():
-        learner.actor.log_std.fill_(np.log(0.5))
+        learner.averaged_actor.log_std.fill_(np.log(0.5))
     x = np.zeros((2, 4000, 2), np.float32)
-    noise = np.arctanh(noisy_actions(learner, 0)(x).astype(np.float64)) - np.arctanh(mean_actions(learner)(x))
+    noise = np.arctanh(noisy_actions(learner, 0)(x).astype(np.float64)) - np.arctanh(
+        mean_actions(export_policies(learner))(x)
+    )
     assert np.abs(noise.mean(axis=1)).max() < 0.03 and np.abs(noise.std(axis=1) - 0.5).max() < 0.03
 
 
-def test_mean_actions_are_those_of_the_deployed_policies(learner):
-    x = seen()
-    together = mean_actions(learner)(x)
-    for k, policy in enumerate(export_policies(learner)):
-        np.testing.assert_allclose(together[k, :, : policy.action_dim], policy.act(x[k]), atol=1e-6)
+def test_mean_actions_are_those_of_each_policy_padded(learner):
+    x, policies = seen(), export_policies(learner)
+    together = mean_actions(policies)(x)
+    for k, policy in enumerate(policies):
+        np.testing.assert_array_equal(
+            together[k, :, : policy.action_dim], policy.act(x[k, :, : policy.observation_dim])
+        )
+        assert not together[k, :, policy.action_dim :].any()
 
 
 def test_one_policy_for_a_robot(learner):

@@ -48,6 +48,9 @@ class OnlineConfig:
     """Share of the slices and of the start states that come from the newest episodes alone."""
     recent_episodes: int = 40
     """How many of a task's episodes are the newest."""
+    gate: float = 0.05
+    """A round's policy is kept where the mean return of its real episodes is at most this share of the range of all
+    rounds below the best round; 1 always keeps the newest."""
     falling_rates: bool = False
     """Whether the policies' step sizes fall to `final_learning_rate` over the planned rounds; else they stay."""
     evaluate_every: int = 0
@@ -63,3 +66,4 @@ class OnlineConfig:
         for name in ("model_updates", "policy_updates"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         require(0 <= self.recent_share < 1, "recent_share", self.recent_share, "at least 0 and below 1")
+        require(0 <= self.gate <= 1, "gate", self.gate, "from 0 to 1")

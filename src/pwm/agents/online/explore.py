@@ -1,12 +1,13 @@
-"""Acting with noise: a fleet's actors as the `act` of a rollout, and one of them as a policy for a robot."""
+"""Acting in real episodes: a fleet's actors with noise, kept policies without, and one policy for a robot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from pwm.acting.policy_file import DeployedPolicy
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.runtime import random
 from pwm.runtime.errors import PWMError
@@ -18,7 +19,8 @@ _STRIDE = 1 << 20  # calls per round that have noise of their own
 def noisy_actions(learner: FleetLearner, round_number: int) -> Callable[[np.ndarray], np.ndarray]:
     """How a fleet acts in a round of real episodes: observations [N, E, O] to actions [N, E, A], one call per step.
 
-    The noise is the actors' own, and a function of a member's task and seed, the round, and the number of the call.
+    The averaged actors act. The noise is their own, and a function of a member's task and seed, the round, and the
+    number of the call.
     """
     keys = torch.tensor([key_of(seed, task, "explore") for task, seed in _members(learner)])
     counter = round_number * _STRIDE
@@ -28,17 +30,20 @@ def noisy_actions(learner: FleetLearner, round_number: int) -> Callable[[np.ndar
         nonlocal counter
         counter += 1
         noise = random.normal(keys, counter, (observations.shape[1], learner.model.action_dim))
-        return learner.actor(_latents(learner, observations), noise.to(learner.device)).cpu().numpy()
+        return learner.averaged_actor(_latents(learner, observations), noise.to(learner.device)).cpu().numpy()
 
     return act
 
 
-def mean_actions(learner: FleetLearner) -> Callable[[np.ndarray], np.ndarray]:
-    """The same without noise, by the averaged actors: what is deployed."""
+def mean_actions(policies: Sequence[DeployedPolicy]) -> Callable[[np.ndarray], np.ndarray]:
+    """How policies act without noise: observations [N, E, O] to actions [N, E, A], both padded."""
+    width = max(policy.action_dim for policy in policies)
 
-    @torch.no_grad()
     def act(observations: np.ndarray) -> np.ndarray:
-        return learner.averaged_actor.mean(_latents(learner, observations)).cpu().numpy()
+        actions = np.zeros((*observations.shape[:2], width), np.float32)
+        for own, seen, policy in zip(actions, observations, policies, strict=True):
+            own[:, : policy.action_dim] = policy.act(seen[:, : policy.observation_dim])
+        return actions
 
     return act
 

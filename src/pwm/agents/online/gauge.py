@@ -59,7 +59,9 @@ def gauge(learner: FleetLearner, episodes: Sequence[Sequence[Episode]], counter:
     errors = (rolled - truth).square().mean(dim=(2, 3))
     variance = truth.var(dim=(0, 2), unbiased=False).mean(dim=-1)
     noise = random.normal(learner.noise_keys, -1 - counter, (config.horizon, STATES, actions.shape[-1])).transpose(0, 1)
-    rollout = imagine(bound, learner.actor, truth[0], noise, config.reward_space, mask_actions=config.mask_actions)
+    rollout = imagine(
+        bound, learner.averaged_actor, truth[0], noise, config.reward_space, mask_actions=config.mask_actions
+    )
     last = learner.critic.value(rollout.latents[-1])
     expected = discounted_return(rollout.rewards, last, config.gamma, rollout.continues)
     return {
