@@ -1,5 +1,6 @@
 """Pre-training: it learns, resumes to the same bits, and refuses what does not belong together."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from pwm.data.sampler import SliceSampler, split_episodes
-from pwm.data.store import EpisodeStore
+from pwm.data.store import EpisodeStore, open_store
+from pwm.data.writer import StoreWriter
 from pwm.runtime.errors import PWMError
 from pwm.runtime.metrics import MetricsLog, read_metrics
 from pwm.world_model.config import PretrainConfig, world_model_size
@@ -74,10 +76,29 @@ def test_observations_are_normalised_by_the_training_episodes(store):
     assert torch.equal(plain.observation_scale, torch.ones(2, 2)) and not plain.observation_shift.any()
 
 
-def test_an_observation_that_never_changes_is_not_blown_up(store, monkeypatch):
-    monkeypatch.setattr("pwm.world_model.pretrain.np.concatenate", lambda rows: np.full((9, 2), 7.0, np.float32))
-    mean, std = observation_moments(store, "one", np.arange(3))
+def test_an_observation_that_never_changes_is_not_blown_up(tmp_path):
+    with StoreWriter(tmp_path) as writer:
+        writer.add_task("one", 2, 1, 4, 1)
+        writer.add_episode("one", np.full((5, 2), 7.0), np.zeros((4, 1)), np.zeros(4))
+    mean, std = observation_moments(open_store(tmp_path), "one", np.arange(1))
     torch.testing.assert_close((mean, std), (torch.full((2,), 7.0), torch.full((2,), 0.01)))
+
+
+def test_moments_of_long_episodes_need_little_memory(tmp_path):
+    rows = 100.0 + np.random.default_rng(0).normal(size=(500_001, 8)).astype(np.float32) * np.float32(3.0)
+    with StoreWriter(tmp_path) as writer:
+        writer.add_task("one", 8, 1, 500_000, 1)
+        for part in (rows, rows[:5] - 9):
+            writer.add_episode("one", part, np.zeros((len(part) - 1, 1)), np.zeros(len(part) - 1))
+    store = open_store(tmp_path)
+    tracemalloc.start()
+    mean, std = observation_moments(store, "one", np.arange(2))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6  # the observations take 16 MB, and three times that if they are copied whole
+    everything = np.concatenate((rows, rows[:5] - 9)).astype(np.float64)
+    np.testing.assert_allclose(mean, everything.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(std, everything.std(0, ddof=1), rtol=1e-5)
 
 
 def test_training_and_held_out_slices_come_from_apart(store):

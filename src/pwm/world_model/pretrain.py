@@ -35,6 +35,7 @@ from pwm.world_model.model import WorldModel
 
 _HELD_OUT_BATCH = 512
 _LOG_EVERY = 25
+_MOMENTS_CHUNK = 1 << 18  # numbers that `observation_moments` holds in float64 at a time
 _KIND = "world model checkpoint"
 _FAILURE = (
     "world model: {name} is {number} at update {step}; train again with a lower learning_rate into another --out{kept}"
@@ -175,12 +176,23 @@ def build_pretrainer(
 
 
 def observation_moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [observation_dim] over (at most 256 of) the given episodes of a task."""
+    """Mean and standard deviation [observation_dim] over (at most 256 of) the given episodes of a task.
+
+    Episodes are read piece by piece, so memory does not grow with their length.
+    """
     data = store[task]
-    picked = episodes[:: max(1, len(episodes) // 256)]
-    rows = [data.observations[data.offsets[e] + e : data.offsets[e + 1] + e + 1] for e in picked]
-    observations = torch.from_numpy(np.concatenate(rows)).double()
-    return observations.mean(dim=0).float(), observations.std(dim=0).clamp(min=1e-2).float()
+    step = max(_MOMENTS_CHUNK // data.observation_dim, 1)
+    count, mean, squares = 0, np.zeros(data.observation_dim), np.zeros(data.observation_dim)
+    for e in episodes[:: max(1, len(episodes) // 256)]:
+        rows = data.episode(e).observations
+        for first in range(0, len(rows), step):
+            piece = rows[first : first + step].astype(np.float64)
+            own, away = len(piece), piece.mean(axis=0) - mean
+            squares += ((piece - piece.mean(axis=0)) ** 2).sum(axis=0) + away**2 * (count * own / (count + own))
+            mean += away * (own / (count + own))
+            count += own
+    std = torch.from_numpy(np.sqrt(squares / max(count - 1, 1)))
+    return torch.from_numpy(mean).float(), std.clamp(min=1e-2).float()
 
 
 def backward(model: WorldModel, loss: Loss, batch: SliceBatch, config: PretrainConfig) -> dict[str, Tensor]:
