@@ -8,15 +8,17 @@ from pwm.agents.pwm.config import PolicyConfig
 from pwm.runtime.config import require
 from pwm.world_model.config import PretrainConfig, world_model_size
 
-MODEL = world_model_size("small", latent_dim=256, embedding_init=0.3, bias_init=0.15)
-"""A world model of half a million parameters, enough for single tasks of dm_control."""
+MODEL = world_model_size(
+    "small", latent_dim=128, encoder_units=(128,), units=(128, 128), embedding_init=0.3, bias_init=0.15
+)
+"""A world model of 0.13 million parameters, enough for single tasks of dm_control."""
 TRAINING = PretrainConfig(
-    horizon=8, batch_size=256, learning_rate=5e-4, warmup=100, encoder_scale=1.0, precision="auto",
+    horizon=8, batch_size=128, learning_rate=5e-4, warmup=100, encoder_scale=1.0, precision="auto",
     normalise_observations=True,
 )  # fmt: skip
 """World-model updates on line, with a constant step size. `updates`, `held_out` and `short_horizons` do not matter."""
 LEARNING = PolicyConfig(
-    horizon=5, batch_size=128, early_starts=0.25, actor_units=(256, 128), critic_units=(256, 128), critic_passes=2,
+    horizon=5, batch_size=128, early_starts=0.25, actor_units=(256, 128), critic_units=(256, 128), critic_passes=1,
     actor_learning_rate=3e-4, actor_average=0.995, precision="auto",
 )  # fmt: skip
 """Policy updates on line: rollouts of 5 steps, since longer ones exploit a young model. `updates` does not matter."""
