@@ -16,6 +16,7 @@ from benchmarks import (
     evaluation_steps,
     layers,
     locomotion,
+    online_round,
     policy_update,
     products,
     quickstart,
@@ -27,10 +28,11 @@ from pwm.nn.products import resolve_precision
 from pwm.runtime.device import keep_freed_memory, resolve_device, set_threads
 from pwm.runtime.errors import PWMError
 
-_IN_BOTH = (policy_update.NAME, world_model_update.NAME, products.NAME)
+_IN_BOTH = (policy_update.NAME, world_model_update.NAME, online_round.NAME, products.NAME)
 BENCHMARKS = (
     policy_update,
     world_model_update,
+    online_round,
     products,
     layers,
     sampler,

@@ -12,6 +12,7 @@ from benchmarks import (
     evaluation_steps,
     harness,
     layers,
+    online_round,
     policy_update,
     products,
     quickstart,
@@ -22,8 +23,10 @@ from benchmarks import results as records
 from benchmarks.results import Context
 from pwm.acting.policy_file import act_together
 from pwm.acting.rollout import run_episodes
+from pwm.agents.online.config import TRAINING
 from pwm.agents.plan_config import PlanConfig
 from pwm.nn.native import kernels
+from pwm.world_model.config import world_model_size
 from tests.benchmarks.conftest import POLICY
 from tests.toys import toy_task
 
@@ -36,7 +39,16 @@ def context(monkeypatch):
     def briefly(*args, **kwargs):
         return real(*args, **(kwargs | {"rounds": 2, "budget_s": 0.0}))
 
-    for module in (action_latency, evaluation_steps, layers, policy_update, products, sampler, world_model_update):
+    for module in (
+        action_latency,
+        evaluation_steps,
+        layers,
+        online_round,
+        policy_update,
+        products,
+        sampler,
+        world_model_update,
+    ):
         monkeypatch.setattr(module, "compare", briefly)
     small = PlanConfig(samples=32, policy_samples=2, elites=2)
     monkeypatch.setattr(action_latency, "PlanConfig", lambda: small)
@@ -78,6 +90,13 @@ def test_big_fleets_are_skipped_honestly(context, monkeypatch):
 def test_world_model_update(context):
     found = dict(world_model_update.run(context, batches=(4,)))
     assert check(found) == ["world_model_update/tiny/4"]
+
+
+def test_online_round(context, toys):
+    small = dataclasses.replace(TRAINING, batch_size=4, horizon=2), dataclasses.replace(POLICY, actor_average=0.5)
+    found = dict(online_round.run(context, world_model_size("tiny"), *small, task="toy-a"))
+    assert check(found) == ["online_round/model", "online_round/policy"]
+    assert all(record["share_of_peak"] > 0 for record in found.values())
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -127,6 +127,6 @@ def test_updates_are_measured_in_both_precisions(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "run", run)
     program.main(["--precision", "float32", "bfloat16", "--device", "cpu", "--out", str(tmp_path / "results.json")])
     both = [("float32", True), ("bfloat16", False)]
-    for name in ("policy_update", "world_model_update", "products"):
+    for name in program._IN_BOTH:
         assert [row for row in seen if row[0] == name] == [(name, *pair) for pair in both]
-    assert ("sampler", "float32", True) in seen and len(seen) == len(program.BENCHMARKS) + 3
+    assert ("sampler", "float32", True) in seen and len(seen) == len(program.BENCHMARKS) + len(program._IN_BOTH)

@@ -25,6 +25,9 @@ class Reproduce:
     """Folder for numbers and page."""
     runs: Path | None = None
     """Folder for run folders and partial results; none means OUT/runs."""
+    only: tuple[str, ...] = ()
+    """Only these parts of an experiment that has parts, again where they have numbers; none runs all that have none.
+    Commands with different parts may run at the same time."""
     tiny: bool = False
     """Run everything at toy size, in OUT/tiny; the numbers mean nothing."""
     render: bool = False
@@ -44,6 +47,6 @@ def main(arguments: Sequence[str]) -> int:
         page = render(args.name, out)
     else:
         keep_freed_memory()
-        page = reproduce(args.name, out, runs, args.tiny)
+        page = reproduce(args.name, out, runs, args.tiny, args.only)
     print(f"Page in {page}")
     return 0
