@@ -12,11 +12,12 @@ from tests.commands import FAST, Outcome
 from tests.stores import random_store
 from tests.toys import LENGTH, SIZES, toy_task
 
+registry.list_tasks()  # so that no test loads the tasks into a table that it has replaced
+
 
 @pytest.fixture
 def toys(monkeypatch, tmp_path):
     """Registers the toy tasks for the time of one test, and makes its folder the current one."""
-    registry.list_tasks()
     specs = {task: toy_task(task, o, a, LENGTH) for task, (o, a) in SIZES.items()}
     monkeypatch.setattr(registry, "_tasks", registry._tasks | specs)
     monkeypatch.chdir(tmp_path)
