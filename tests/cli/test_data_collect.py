@@ -82,7 +82,7 @@ def test_policies_of_a_run(pwm, run):
         (("--out", "s", "--tasks", "toy-q"), "unknown task 'toy-q'"),
         (("--out", "s", "--tasks", "toy-a", "--policy", "scripted"), "only the tasks of Meta-World"),
         (("--out", "s", "--tasks", "toy-a", "--policy", "x.safetensors"), "no such file or run folder"),
-        (("--out", "s", "--tasks", "toy-a", "--noise", "-1"), "noise -1"),
+        (("--out", "s", "--tasks", "toy-a", "--noise", "-1"), "noise is -1"),
         (
             ("--out", "s", "--tasks", "toy-a", "--noise", "0", "1", "2", "--quality", "a", "b"),
             "names 2 tags for 3 levels",

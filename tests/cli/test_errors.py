@@ -99,7 +99,7 @@ def test_wrong_names(refused, store):
     assert "--preset best: no such recipe; choose one of quickstart, tiny" in refused("quickstart", "--preset", "best")
     assert "device 'tpu'" in refused(*pretrain_from(store), "--device", "tpu")
     assert "threads is 0" in refused(*pretrain_from(store), "--threads", "0")
-    assert "--seeds 0" in refused("learn", "--world-model", "x", "--seeds", "0")
+    assert "seeds is 0" in refused("learn", "--world-model", "x", "--seeds", "0")
 
 
 def test_missing_run(refused, tmp_path):

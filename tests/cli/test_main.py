@@ -37,6 +37,7 @@ def test_help_shows_every_setting_with_default_and_explanation(pwm, command, con
         assert f"{flag} " in text or f"{flag}, " in text, flag
         default = field.default
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        shown = "none" if default in (None, ()) else shown
         part = text.split(flag, 1)[1].split("(default: ", 1)
         assert part[1].startswith(f"{shown})"), flag
         assert len(part[0].split()) >= 3, f"{flag} lacks an explanation"

@@ -84,7 +84,7 @@ def test_other_settings_and_other_algorithms_need_another_folder(pwm, tmp_path):
     ("arguments", "message"),
     [
         (["--task", "pont", *SHAC], "unknown task 'pont'; did you mean point"),
-        (["--task", "point", "--seeds", "0"], "--seeds 0"),
+        (["--task", "point", "--seeds", "0"], "seeds is 0"),
         (["--task", "point", "--seeds", "2", "--save-replay", "x"], "--save-replay"),
         (["--task", "point", "--time-budget", "0"], "time-budget is 0"),
         (["--task", "point", "--horizon", "0"], "horizon is 0"),

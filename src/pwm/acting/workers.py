@@ -45,7 +45,7 @@ def choose_workers(asked: int | None, agent_steps: int) -> int:
 def open_workers(asked: int | None, specs: Sequence[TaskSpec], environments: int, agent_steps: int) -> Workers:
     """`Workers` for groups of up to `environments` episodes of any of these tasks; see `choose_workers`."""
     widths = (max(spec.observation_dim for spec in specs), max(spec.action_dim for spec in specs))
-    return Workers(choose_workers(asked, agent_steps), Table.size(environments, *widths))
+    return Workers(min(choose_workers(asked, agent_steps), max(environments, 1)), Table.size(environments, *widths))
 
 
 class Workers:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pwm.cli.parse import counted, parse
 from pwm.runtime.errors import PWMError
 
 if TYPE_CHECKING:
     from pwm.tasks.spec import TaskSpec
+from pwm.runtime.ranges import Episodes, Range, Seed, Threads, Workers
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,20 @@ class Collect:
     """Tasks to play; none means those of the policy file or run."""
     task_set: str | None = None
     """Instead of --tasks: a task set such as mt30 or metaworld-50."""
-    episodes: int = 10
+    episodes: Episodes = 10
     """Episodes per task, policy and noise level."""
-    noise: tuple[float, ...] = (0.0,)
+    noise: tuple[Annotated[float, Range(0, 100)], ...] = (0.0,)
     """Standard deviation of the normal noise added to actions, before clipping to [-1, 1]."""
     quality: tuple[str, ...] = ()
     """Quality tag for each noise level, or one for all; none leaves episodes untagged."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed from which the episodes' seeds are derived."""
     device: str = "cpu"
     """Device for policy files: auto, cpu, cuda or cuda:N."""
-    workers: int | None = None
+    workers: Workers | None = None
     """Processes that step the environments, including this one; 0 and 1 start no other. None uses all cores if there is
     enough to do. The episodes do not depend on it."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; none means PyTorch's default."""
 
 

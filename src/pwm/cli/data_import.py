@@ -8,8 +8,9 @@ from pathlib import Path
 
 import tyro
 
-from pwm.cli.parse import counted, parse
+from pwm.cli.parse import Several, counted, parse
 from pwm.runtime.errors import PWMError
+from pwm.runtime.ranges import Few
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class TDMPC2:
     executed: a file that holds more than tensors is refused. With --tasks only the episodes of these tasks are read. A
     killed import leaves no store; the same command starts over."""
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
+    files: Several[tuple[Path, ...]]
     """Chunk files, or folders of chunk_*.pt."""
     out: Path
     """Folder of the new episode store."""
@@ -58,13 +59,13 @@ class NPZ:
     led TO observation t (row 0 of both is dropped); or observations [E, T+1, o], actions [E, T, a], rewards [E, T]; or
     the same concatenated, with lengths [E]. Optional: terminations, and quality [E]."""
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
+    files: Several[tuple[Path, ...]]
     """The files."""
     out: Path
     """Folder of the new episode store."""
     tasks: tuple[str, ...] = ()
     """Task of each file; none means the files' names."""
-    action_repeat: int = 2
+    action_repeat: Few = 2
     """Simulator steps per recorded step."""
     source: str | None = None
     """Description of where the data come from."""
@@ -92,7 +93,7 @@ class Minari:
     Actions are rescaled from their bounds to [-1, 1]; observations in a Dict or Tuple space are flattened in the order
     of the space. Needs pip install 'pwm[minari]'. Nothing is downloaded without --download."""
 
-    datasets: tyro.conf.Positional[tuple[str, ...]]
+    datasets: Several[tuple[str, ...]]
     """Folders of datasets, or names of local ones, such as mujoco/ant/expert-v0."""
     out: Path
     """Folder of the new episode store."""
@@ -100,7 +101,7 @@ class Minari:
     """Task of each dataset; none means what pwm data export recorded, or else the datasets' names."""
     download: bool = False
     """Download datasets that are not found locally."""
-    action_repeat: int | None = None
+    action_repeat: Few | None = None
     """Simulator steps per recorded step; none means what pwm data export recorded, or else 1."""
     quality: str | None = None
     """Quality tag for episodes that have none."""

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from pwm.cli.parse import counted, parse
+from pwm.cli.parse import Several, counted, parse
 from pwm.runtime.errors import PWMError
 
 if TYPE_CHECKING:
     from pwm.data.summary import TaskSummary
+from pwm.runtime.ranges import Episodes, Seed, Share
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def validate(arguments: Sequence[str]) -> int:
 class Merge:
     """Merge episode stores into a new one, in the given order."""
 
-    stores: tyro.conf.Positional[tuple[Path, ...]]
+    stores: Several[tuple[Path, ...]]
     """Folders of the episode stores, two or more."""
     out: Path
     """Folder of the new episode store."""
@@ -159,11 +160,11 @@ class Subset:
     """Tasks to keep, in this order; none means all."""
     quality: tuple[str, ...] = ()
     """Tags to keep; none means all episodes."""
-    return_quantiles: tuple[float, float] = (0.0, 1.0)
+    return_quantiles: tuple[Share, Share] = (0.0, 1.0)
     """Range of each task's episodes to keep, ordered by return: 0.9 1 keeps the best tenth."""
-    episodes: int | None = None
+    episodes: Episodes | None = None
     """Number of episodes to keep of each task, drawn at random; none keeps all."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of that draw."""
 
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from pwm.cli.parse import parse
 from pwm.pipeline.bench import Bench, bench
+from pwm.runtime.ranges import Threads
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Doctor:
 
     task: str = "cup-catch"
     """Task whose simulator is checked."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; none means PyTorch's default."""
     bench: bool = False
     """Instead, estimate time and memory of training with the sizes below; takes about half a minute."""

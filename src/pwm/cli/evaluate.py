@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from pwm.cli.parse import begin, parse
+from pwm.runtime.ranges import AnyNumber, Episodes, Range, Seed, Threads, Workers
+
+_RANGES = tyro.conf.arg(metavar="TASK LOW HIGH ...", help_behavior_hint="(default: none)")
 
 
 @dataclass(frozen=True)
@@ -20,24 +23,24 @@ class Evaluate:
 
     run: tyro.conf.Positional[Path]
     """Run folder."""
-    episodes: int = 10
+    episodes: Episodes = 10
     """Episodes per policy."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed from which the episodes' seeds are derived."""
-    film_seconds: float = 6.0
+    film_seconds: Annotated[float, Range(0, 3600)] = 6.0
     """Length of the film of each task, in simulator time; 0 makes none."""
     device: str = "cpu"
     """Device of the policies: auto, cpu, cuda or cuda:N. Simulators run on the CPU in any case."""
-    workers: int | None = None
+    workers: Workers | None = None
     """Processes that step the environments, including this one; 0 and 1 start no other. None uses all cores if there is
     enough to do. The results do not depend on it."""
-    return_range: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """TASK LOW HIGH...: the returns that are normalised to 0 and 1 when tasks are aggregated. dm_control's tasks have
+    return_range: Annotated[dict[str, tuple[AnyNumber, AnyNumber]], _RANGES] = field(default_factory=dict)
+    """Of each task: the returns that are normalised to 0 and 1 when tasks are aggregated. dm_control's tasks have
     such a range, Meta-World's are scored by success, and tasks with neither are left out of the aggregate."""
     simulator: Literal["task", "trained"] = "task"
     """task: the settings of the registered task. trained: those that a policy of `pwm train` was trained with
     (--mass-matrix-every, --contact-stiffness); results.json names them."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; none means PyTorch's default."""
 
 

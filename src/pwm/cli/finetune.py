@@ -12,6 +12,7 @@ import tyro
 from pwm.agents.online.config import LEARNING, TRAINING, OnlineConfig
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.cli.parse import begin, parse
+from pwm.runtime.ranges import Few, Seed, Threads
 from pwm.world_model.config import PretrainConfig
 
 
@@ -29,13 +30,13 @@ class Finetune:
     """Tasks to learn; none means those of the run's policies."""
     data: Path | None = None
     """Folder of an episode store to begin with; none means the data that the run was trained on, if any."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first policy of each task."""
-    seeds: int = 1
+    seeds: Few = 1
     """Policies per task; their seeds count on from the first."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    threads: int | None = 1
+    threads: Threads | None = 1
     """CPU threads; none leaves PyTorch's choice."""
     rounds: tyro.conf.OmitArgPrefixes[OnlineConfig] = OnlineConfig()
     training: PretrainConfig = TRAINING

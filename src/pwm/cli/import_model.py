@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from pwm.cli.parse import command_line, parse
+from pwm.runtime.ranges import Threads
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ImportModel:
     """Run folder: the model goes to OUT/world_model."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])] = ()
     """Tasks of the model, in the order of its embedding. Needed for single-task files and unknown task sets."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; none means PyTorch's default."""
 
 

@@ -12,6 +12,7 @@ import tyro
 from pwm.agents.pwm.config import PolicyConfig, policy_preset
 from pwm.cli.parse import begin, parse, peek
 from pwm.runtime.errors import PWMError
+from pwm.runtime.ranges import Episodes, Few, Seed, Threads
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,11 @@ class Learn:
     """Run folder (or weights file) of the world model."""
     task: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--tasks"])] = ()
     """Tasks to learn; none means all of the model's."""
-    seeds: int = 1
+    seeds: Few = 1
     """Policies per task."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first policy of each task; the others have the following seeds."""
-    fleet: int | None = None
+    fleet: Episodes | None = None
     """Policies learned at once; none means all. Fewer take less memory and more time in total."""
     preset: str = "as_paper"
     """as_paper, or as_published (as the authors' code); the flags below override single fields of it."""
@@ -38,7 +39,7 @@ class Learn:
     """Run folder: policies go to OUT/policies; none means the world model's own run."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; none means PyTorch's default."""
     verify: bool = True
     """Read all data once before learning, to check checksums and that all numbers are finite."""
@@ -54,8 +55,6 @@ def main(arguments: Sequence[str]) -> int:
     from pwm.runtime.device import resolve_device
     from pwm.world_model.files import load_world_model
 
-    if args.seeds < 1:
-        raise PWMError(f"--seeds {args.seeds}: learn at least one policy per task")
     if args.out is None and args.world_model.is_file():
         raise PWMError(f"--world-model {args.world_model} is a file; name a run folder, or add --out")
     out = args.world_model if args.out is None else args.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import sys
@@ -14,6 +15,15 @@ from pwm.runtime.threads import wait_politely
 
 STARTED = time.perf_counter()
 """When this program started, approximately; a run's first stage counts from here."""
+
+_SURROUNDINGS = {
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO"),
+        *("ENAMETOOLONG", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "EMFILE", "ENFILE"),
+    )
+}
+"""Errors of the system that are not bugs."""
 
 COMMANDS = {
     "quickstart": "from data to evaluated policies and a report, all steps in one",
@@ -59,18 +69,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PWMError as error:
         print(f"pwm: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("pwm: interrupted; the same command resumes where it stopped", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader (head, less) has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in _SURROUNDINGS:
+            raise
+        print(f"pwm: {_of_the_system(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pwm: interrupted; the same command resumes where it stopped", file=sys.stderr)
+        return 130
     except SystemExit as stop:  # the parser has printed its message
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
 
 
+def _odd(argument: str) -> bool:
+    """Whether a word of the command line has bytes that are no text; they can be neither printed nor recorded."""
+    return any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in argument)
+
+
+def _of_the_system(error: OSError) -> str:
+    """One line about an error of the surroundings: a full disk, a path that cannot be."""
+    where = f"{error.filename:.200}: " if isinstance(error.filename, str) else ""
+    return f"{where}{error.strerror}; check the path, its permissions and free space"
+
+
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
+    odd = next((argument for argument in arguments if _odd(argument)), None)
+    if odd is not None:
+        raise PWMError(f"{odd!a:.60}: an argument that is not UTF-8 text; rename the file, or type it again")
     if name in ("-h", "--help", "help"):
         print(_HELP.format(commands="\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items())), end="")
         return 0

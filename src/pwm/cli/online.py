@@ -12,6 +12,7 @@ import tyro
 from pwm.agents.online.config import LEARNING, MODEL, TRAINING, OnlineConfig
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.cli.parse import begin, parse
+from pwm.runtime.ranges import Few, Seed, Threads
 from pwm.world_model.config import PretrainConfig, WorldModelConfig
 
 
@@ -28,13 +29,13 @@ class Online:
     """Run folder."""
     data: Path | None = None
     """Folder of an episode store to begin with; none begins with random episodes."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first policy of each task, and of the world model."""
-    seeds: int = 1
+    seeds: Few = 1
     """Policies per task; their seeds count on from the first."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    threads: int | None = 1
+    threads: Threads | None = 1
     """CPU threads; none leaves PyTorch's choice. These networks gain little from more than one."""
     rounds: tyro.conf.OmitArgPrefixes[OnlineConfig] = OnlineConfig()
     model: WorldModelConfig = MODEL

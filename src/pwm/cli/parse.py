@@ -5,27 +5,50 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import tyro
+
+from pwm.runtime.errors import PWMError
 
 if TYPE_CHECKING:
     from pwm.runtime.files import PathLike
 
 T = TypeVar("T")
+Several = Annotated[T, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="(required)")]
+"""One or more words before the flags."""
 
 
 def parse(command: type[T], name: str, arguments: Sequence[str], prefixes: bool = False, **defaults: Any) -> T:
     """Build `command` from flags, one per field; those of nested dataclasses have a prefix only if `prefixes`.
 
-    `defaults` override the fields' defaults. Exits with 0 after printing help for --help, and with 2 for wrong flags.
+    `defaults` override the fields' defaults. Exits with 0 after printing help for --help.
+
+    Raises:
+        PWMError: a flag is unknown or missing, or a value is of the wrong type or out of its field's range.
     """
+    import contextlib
     import dataclasses
+    import io
 
-    import tyro
+    from pwm.cli.readable import one_line, registry
+    from pwm.runtime.ranges import check_ranges
 
+    if arguments and arguments[0].replace("_", "-").startswith("--tyro-"):  # its own, which ends in a traceback
+        raise PWMError(f"unknown option {arguments[0]}; `pwm {name} --help` shows all options")
     missing = {f.name: tyro.MISSING for f in dataclasses.fields(command) if _required(f)}  # type: ignore[arg-type]
     default = command(**(missing | defaults))
     flags = () if prefixes else (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(command, prog=f"pwm {name}", args=list(arguments), default=default, config=flags)
+    said, more = io.StringIO(), {"default": default, "config": flags, "registry": registry()}
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed = tyro.cli(command, prog=f"pwm {name}", args=list(arguments), **more)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise PWMError(one_line(said.getvalue(), name)) from None
+    check_ranges(parsed)
+    return parsed
 
 
 def peek(arguments: Sequence[str], flag: str, default: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pwm.cli.parse import begin, parse, peek
+from pwm.runtime.ranges import Seed, Threads
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
 
 
@@ -23,11 +24,11 @@ class Pretrain:
     size: str = "48"
     """Architecture by name: tiny, small, or 1, 5, 19, 48, 317 (the paper's is 48). The flags of the model below
     override single widths of it."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of initialisation, held-out episodes and batches."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; none means PyTorch's default."""
     verify: bool = True
     """Read all data once before training, to check checksums and that all numbers are finite."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pwm.cli.parse import begin, parse
 from pwm.pipeline.recipe import recipe
+from pwm.runtime.ranges import Seed, Threads
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Quickstart:
 
     out: Path = Path("runs/quickstart")
     """Run folder; the report goes to OUT/report.html."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything: model, policies, evaluation."""
     data: Path | None = None
     """Folder of an episode store; none means the bundled sample."""
@@ -27,7 +28,7 @@ class Quickstart:
     """Film one episode per task, if rendering works."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    threads: int | None = None
+    threads: Threads | None = None
     """CPU threads; none means PyTorch's default."""
 
 

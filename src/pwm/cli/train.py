@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pwm.agents.sb3.config import PPOConfig, SACConfig
 from pwm.agents.shac.config import ShacConfig, shac_preset
 from pwm.cli.parse import begin, parse, peek
-from pwm.runtime.errors import PWMError
+from pwm.runtime.ranges import Few, Range, Seed, Threads
 from pwm.tasks.environment_config import EnvironmentConfig
 
 
@@ -27,15 +27,15 @@ class Train:
     """Task to learn. SHAC has presets for some tasks."""
     out: Path | None = None
     """Run folder; none means runs/ALGO-TASK."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first policy."""
-    seeds: int = 1
+    seeds: Few = 1
     """Policies to train, one after the other, with consecutive seeds."""
-    time_budget: float | None = None
+    time_budget: Annotated[float, Range(0, 1e7)] | None = None
     """Minutes of training per policy, including resumptions, after which it stops; with a larger budget it resumes."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:N."""
-    threads: int | None = 1
+    threads: Threads | None = 1
     """CPU threads; these networks are too small to gain from more."""
     simulator: EnvironmentConfig = EnvironmentConfig()
 
@@ -76,8 +76,6 @@ def main(arguments: Sequence[str]) -> int:
 
     from pwm.pipeline.train import train
 
-    if args.seeds < 1:
-        raise PWMError(f"--seeds {args.seeds}: train at least one policy")
     replay = getattr(args, "save_replay", None)
     out = args.out or Path("runs") / f"{args.algo}-{args.task}"
     again = begin("train", arguments, args.threads, out) | {"time_budget": args.time_budget, "save_replay": replay}

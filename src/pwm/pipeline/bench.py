@@ -4,35 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pwm.runtime.config import Precision
+from pwm.runtime.ranges import Batch, Few, Range, Ranged, Steps
 
 if TYPE_CHECKING:
     from pwm.runtime.estimate import Estimate
 
 
 @dataclass(frozen=True)
-class Bench:
+class Bench(Ranged):
     """Settings of `--bench`. The defaults are the paper's multi-task settings."""
 
     size: str = "48"
     """World model by name, as in `pwm pretrain`."""
-    tasks: int = 30
+    tasks: Few = 30
     """Number of tasks, with MT30's widest observation and action."""
-    pretrain_updates: int = 100_000
+    pretrain_updates: Steps = 100_000
     """Gradient steps of the world model."""
-    batch_size: int = 1024
+    batch_size: Batch = 1024
     """Slices per gradient step."""
-    micro_batch: int | None = None
+    micro_batch: Batch | None = None
     """As in `pwm pretrain`."""
-    recompute_steps: int = 0
+    recompute_steps: Annotated[int, Range(0, 10**5)] = 0
     """As in `pwm pretrain`."""
-    policies: int = 1
+    policies: Few = 1
     """Policies per task."""
-    updates: int = 10_000
+    updates: Steps = 10_000
     """Updates per policy."""
-    rollouts: int = 64
+    rollouts: Batch = 64
     """Imagined rollouts per update and policy."""
     precision: Precision = "float32"
     """Precision of matrix products, as in both commands."""
@@ -52,15 +53,12 @@ def bench(asked: Bench) -> Iterator[str]:
     from pwm.agents.pwm.config import PolicyConfig
     from pwm.agents.pwm.estimate import estimate_learn, members_that_fit, policy_update_flops
     from pwm.data.synthetic import synthetic_store
-    from pwm.runtime.config import require
     from pwm.runtime.device import resolve_device
     from pwm.runtime.memory import free_bytes
     from pwm.world_model.config import PretrainConfig, world_model_size
     from pwm.world_model.estimate import estimate_pretrain, world_model_update_flops
     from pwm.world_model.model import WorldModel
 
-    for name in ("tasks", "policies"):
-        require(getattr(asked, name) >= 1, name, getattr(asked, name), "at least 1")
     device, size = resolve_device(asked.device), world_model_size(asked.size)
     same = ("batch_size", "micro_batch", "recompute_steps", "precision")
     pretrain = PretrainConfig(updates=asked.pretrain_updates, **{name: getattr(asked, name) for name in same})

@@ -63,7 +63,11 @@ def _dataclass(cls: type[T], data: Any, prefix: str, path: str) -> T:
         if required and name not in data:
             raise PWMError(f"{prefix}field {path}{name} is missing; add it")
     hints = typing.get_type_hints(cls)
-    return cls(**{name: _value(hints[name], value, prefix, path + name) for name, value in data.items()})
+    values = {name: _value(hints[name], value, prefix, path + name) for name, value in data.items()}
+    try:
+        return cls(**values)
+    except PWMError as error:  # a value out of its range
+        raise PWMError(f"{prefix}{path}{error}") from error
 
 
 def _value(kind: Any, value: Any, prefix: str, path: str) -> Any:

@@ -8,6 +8,7 @@ import torch
 
 from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
+from pwm.runtime.ranges import THREADS
 
 
 def resolve_device(name: str) -> torch.device:
@@ -36,10 +37,10 @@ def resolve_device(name: str) -> torch.device:
 def set_threads(count: int | None) -> int:
     """Set the number of CPU threads that PyTorch uses (None: its default); returns the number in use.
 
-    Raises PWMError if the count is below one.
+    Raises PWMError if the count is out of its range.
     """
     if count is not None:
-        require(count >= 1, "threads", count, "at least 1")
+        require(count in THREADS, "threads", count, str(THREADS))
         torch.set_num_threads(count)
     return torch.get_num_threads()
 

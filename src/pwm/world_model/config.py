@@ -3,73 +3,92 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from pwm.runtime.config import Precision, require
 from pwm.runtime.errors import PWMError
+from pwm.runtime.ranges import (
+    Batch,
+    Decay,
+    Horizon,
+    Layers,
+    Period,
+    Positive,
+    Range,
+    Ranged,
+    Share,
+    Steps,
+    Weight,
+    Width,
+)
 
 
 @dataclass(frozen=True)
-class WorldModelConfig:
+class WorldModelConfig(Ranged):
     """Architecture of the world model (paper Section 4.3 and Table 1; TD-MPC2 sizes)."""
 
-    latent_dim: int = 768
+    latent_dim: Width = 768
     """Width of the latent state z; a multiple of `simnorm_group`."""
-    encoder_units: tuple[int, ...] = (1792, 1792, 1792)
+    encoder_units: Layers = (1792, 1792, 1792)
     """Hidden layers of the encoder E(s, e)."""
-    units: tuple[int, ...] = (1792, 1792)
+    units: Layers = (1792, 1792)
     """Hidden layers of the dynamics F(z, a, e) and of the reward R(z, a, e)."""
-    task_dim: int = 96
+    task_dim: Width = 96
     """Width of the learned task embedding e; its norm never exceeds 1."""
-    embedding_init: float = 0.02
+    embedding_init: Weight = 0.02
     """Task embeddings start uniform in +- this, entry by entry."""
-    bias_init: float = 0.0
+    bias_init: Weight = 0.0
     """Standard deviation of the encoder's first biases. With zero (as in TD-MPC2), LayerNorm removes the length of the
     observation until training has grown the biases."""
-    simnorm_group: int = 8
+    simnorm_group: Width = 8
     """V of SimNorm (Eq. 4): the latent is `latent_dim / V` softmaxes of V entries each."""
-    bins: int = 101
+    bins: Annotated[int, Range(2, 4096)] = 101
     """Bins of the two-hot reward code, evenly spaced in symlog space."""
-    bin_low: float = -10.0
+    bin_low: Annotated[float, Range(-30, 30)] = -10.0
     """Lowest bin, in symlog space."""
-    bin_high: float = 10.0
+    bin_high: Annotated[float, Range(-30, 30)] = 10.0
     """Highest bin, in symlog space."""
     episodic: bool = False
     """Whether to learn a termination head (needed only if episodes can end early)."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.bin_low < self.bin_high, "bin_low", self.bin_low, f"below bin_high, {self.bin_high}")
+
 
 @dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Ranged):
     """Pre-training of the world model on offline data (paper Eq. 10)."""
 
-    updates: int = 100_000
+    updates: Steps = 100_000
     """Gradient steps."""
-    batch_size: int = 1024
+    batch_size: Batch = 1024
     """Slices per step, sampled uniformly over tasks, then over starts."""
-    horizon: int = 16
+    horizon: Horizon = 16
     """Steps H of a slice, over which the latent is rolled out and compared with the data."""
-    short_horizons: tuple[int, ...] = ()
+    short_horizons: Annotated[tuple[Horizon, ...], Range(0, 64)] = ()
     """Shorter horizons to train first, each for an equal share of the updates; none in the paper. Batches of shorter
     slices hold more of them, so that a batch always has batch_size * horizon transitions."""
-    early_starts: float = 0.0
+    early_starts: Share = 0.0
     """Fraction of the slices that start in the first tenth of an episode; the others (in the paper all) start
     anywhere."""
-    rho: float = 0.99
+    rho: Share = 0.99
     """Weight of step t is rho^t (the gamma of Eq. 10)."""
-    latent_weight: float = 20.0
+    latent_weight: Weight = 20.0
     """Weight of the latent consistency term."""
-    reward_weight: float = 0.1
+    reward_weight: Weight = 0.1
     """Weight of the reward cross-entropy."""
-    termination_weight: float = 1.0
+    termination_weight: Weight = 1.0
     """Weight of the termination cross-entropy (episodic tasks only)."""
-    learning_rate: float = 3e-4
+    learning_rate: Positive = 3e-4
     """Adam's step size at the start."""
-    final_learning_rate: float | None = None
+    final_learning_rate: Weight | None = None
     """Adam's step size at the end of a linear decay; none keeps it constant, as in the paper."""
-    warmup: int = 0
+    warmup: Steps = 0
     """Updates over which the step size rises linearly from zero."""
-    encoder_scale: float = 0.3
+    encoder_scale: Weight = 0.3
     """The encoder's step size as a fraction of the others'."""
-    grad_norm: float = 20.0
+    grad_norm: Positive = 20.0
     """Gradients are clipped to this norm."""
     precision: Precision = "float32"
     """Number format of the matrix products; parameters and sums stay float32. "auto" takes bfloat16 where the hardware
@@ -77,32 +96,20 @@ class PretrainConfig:
     cuda_graph: bool = False
     """Whether a GPU runs each update as one recorded graph. The same arithmetic without launch after launch: for small
     models. Elsewhere it changes nothing."""
-    micro_batch: int | None = None
+    micro_batch: Batch | None = None
     """Slices that pass through the model at once, to save memory; the gradients of the parts of a batch are
     accumulated (equal up to rounding). None takes the whole batch."""
-    recompute_steps: int = 0
+    recompute_steps: Annotated[int, Range(0, 10**5)] = 0
     """Rollout steps per block of gradient checkpointing, which recomputes activations in the backward pass to save
     memory; 0 keeps all activations."""
     normalise_observations: bool = False
     """Whether observations are normalised to mean 0 and standard deviation 1 per task; not in the paper."""
-    held_out: float = 0.05
+    held_out: Decay = 0.05
     """Fraction of the episodes of each task that is held out to evaluate the model."""
-    evaluate_every: int = 500
+    evaluate_every: Period = 500
     """Updates between two evaluations on the held-out episodes."""
-    checkpoint_every: int = 500
+    checkpoint_every: Period = 500
     """Updates between two checkpoints, from which the same command resumes."""
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "horizon", "evaluate_every", "checkpoint_every"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        require(self.micro_batch is None or self.micro_batch >= 1, "micro_batch", self.micro_batch, "at least 1")
-        weights = ("latent_weight", "reward_weight", "termination_weight")
-        for name in ("updates", "warmup", "recompute_steps", *weights, "encoder_scale"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("early_starts", "rho"):
-            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "from 0 to 1")
-        for name in ("learning_rate", "grad_norm"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
 
 
 SIZES: dict[str, WorldModelConfig] = {

@@ -46,6 +46,6 @@ def test_numbers_that_are_not_finite_stop_learning_and_keep_the_last_sound_check
 
 def test_a_diverging_fleet_is_stopped_by_itself(model, store, tmp_path):
     """Nothing planted: step sizes that no training survives."""
-    wild = replace(CONFIG, updates=40, critic_learning_rate=1e30, log_every=1, actor_learning_rate=1e30)
+    wild = replace(CONFIG, updates=40, critic_learning_rate=1e9, log_every=1, actor_learning_rate=1e9)
     with pytest.raises(PWMError, match="lower actor_learning_rate"):
         learn(model, store, tmp_path, ["wide"], wild)

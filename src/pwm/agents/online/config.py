@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pwm.agents.pwm.config import PolicyConfig
-from pwm.runtime.config import require
+from pwm.runtime.ranges import Decay, Episodes, Positive, Range, Ranged, Share, Steps
 from pwm.world_model.config import PretrainConfig, world_model_size
 
 MODEL = world_model_size(
@@ -25,47 +26,37 @@ LEARNING = PolicyConfig(
 
 
 @dataclass(frozen=True)
-class OnlineConfig:
+class OnlineConfig(Ranged):
     """Rounds of real episodes, world-model updates and policy updates (paper Section 5.1 and Appendix C item 4).
 
     Short rollouts keep the policy where the model is right: see docs/online.md.
     """
 
-    episodes: int = 150
+    episodes: Episodes = 150
     """Real episodes per policy, random ones included, up to a whole round. A finished run goes on with more of them."""
-    episodes_per_round: int = 4
+    episodes_per_round: Episodes = 4
     """Real episodes per policy and round."""
-    random_episodes: int = 4
+    random_episodes: Annotated[int, Range(0, 10**6)] = 4
     """Episodes of random actions per policy before the first round, where there are no logs of its task."""
-    model_updates: float = 0.4
+    model_updates: Positive = 0.4
     """World-model updates per real step of a policy."""
-    policy_updates: float = 0.4
+    policy_updates: Positive = 0.4
     """Policy updates per real step of a policy."""
-    first_model_updates: int = 1500
+    first_model_updates: Steps = 1500
     """World-model updates before the first round, on random episodes or logs."""
-    first_policy_updates: int = 500
+    first_policy_updates: Steps = 500
     """Policy updates before the first round. Many of them on few data leave critics that real episodes take long to
     correct."""
-    recent_share: float = 0.3
+    recent_share: Decay = 0.3
     """Share of the slices and of the start states that come from the newest episodes alone."""
-    recent_episodes: int = 40
+    recent_episodes: Episodes = 40
     """How many of a task's episodes are the newest."""
-    gate: float = 0.05
+    gate: Share = 0.05
     """A round's policy is kept where the mean return of its real episodes is at most this share of the range of all
     rounds below the best round; 1 always keeps the newest."""
     falling_rates: bool = False
     """Whether the policies' step sizes fall to `final_learning_rate` over the planned rounds; else they stay."""
-    evaluate_every: int = 0
+    evaluate_every: Annotated[int, Range(0, 10**6)] = 0
     """Real episodes per policy between two evaluations by mean actions, on episodes of their own; 0 makes none."""
-    evaluation_episodes: int = 8
+    evaluation_episodes: Episodes = 8
     """Episodes per policy of such an evaluation."""
-
-    def __post_init__(self) -> None:
-        for name in ("episodes", "episodes_per_round", "recent_episodes", "evaluation_episodes"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("random_episodes", "first_model_updates", "first_policy_updates", "evaluate_every"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        for name in ("model_updates", "policy_updates"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        require(0 <= self.recent_share < 1, "recent_share", self.recent_share, "at least 0 and below 1")
-        require(0 <= self.gate <= 1, "gate", self.gate, "from 0 to 1")
