@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -96,14 +98,29 @@ def test_episodes_of_different_lengths(tmp_path):
     ("change", "message"),
     [
         ({"lengths": [4, 3]}, r"observations, actions, rewards are \[8, 2\], \[6, 1\], \[6\]; need \[N \+ E, o\]"),
-        ({"lengths": [7, -1]}, "need"),
-        ({"lengths": [4.0, 2.0]}, "lengths must be whole numbers in one row"),
+        ({"lengths": [7, -1]}, "lengths: episode 1 has -1 steps, must have 1 or more"),
+        ({"lengths": [6, 0]}, "lengths: episode 1 has 0 steps"),
+        ({"lengths": None, "offsets": [1, 5, 7]}, "offsets start at 1, must start at 0"),
+        ({"offsets": [0, 2, 6]}, "lengths and offsets do not agree"),
+        ({"lengths": [4.0, 2.0]}, "lengths holds float64, must hold whole numbers"),
+        ({"lengths": [[4, 2]]}, "lengths must be whole numbers in one row"),
         ({"lengths": None}, "flat arrays need lengths"),
         ({"terminations": np.zeros(5, bool)}, r"terminations is \[5\], need \[6\]"),
         ({"quality": np.array(["x"])}, r"quality must be text \[2\]"),
         ({"quality": np.array(["x", "no good"])}, "quality 'no good': use letters"),
         ({"actions": np.full((6, 1), 2.0)}, r"actions: 2 at step 0 is outside"),
-        ({"rewards": np.array([object()] * 6, object)}, "Python objects"),
+        ({"rewards": np.array([object()] * 6, object)}, "rewards holds Python objects"),
+        ({"observations": np.zeros((8, 2), complex)}, "observations holds complex128, must hold real numbers"),
+        ({"actions": np.full((6, 1), "0.5")}, "actions holds str96, must hold real numbers"),
+        ({"rewards": np.zeros(6, "datetime64[s]")}, r"rewards holds datetime64\[s\], must hold real numbers"),
+        ({"quality": np.array([1, 2])}, "quality holds int64, must hold text"),
+        ({"gripper_force": np.zeros(6)}, "gripper_force is not an array that is known .* --ignore gripper_force"),
+        ({"next_observations": np.zeros((6, 2))}, "next_observations is not read"),
+        ({"reward": np.zeros(6)}, "has observations and reward, of two layouts"),
+        ({"terminated": np.zeros(6), "terminals": np.zeros(6)}, "terminated and terminals, which mean the same"),
+        ({"dones": np.zeros(6, bool)}, "dones does not tell episodes that ended by themselves"),
+        ({"timeouts": np.array([0, 1, 0, 0, 0, 0])}, "episode 0: truncations is set at step 1 of 4"),
+        ({"terminals": np.array([0, 0, 0, 0, 0, 2])}, "episode 1: terminations must be 0 or 1"),
         ({"observations": np.asfortranarray(np.zeros((8, 2)))}, "Fortran order"),
     ],
 )
@@ -115,3 +132,39 @@ def test_wrong_flat_files(tmp_path, change, message):
         store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s")
     with pytest.raises(PWMError, match="no episode store here"):
         open_store(tmp_path / "s")
+
+
+@pytest.mark.parametrize("name", ["terminations", "terminated", "terminals", "terminal"])
+def test_names_of_terminations(tmp_path, name):
+    flat = {"observations": np.zeros((8, 2)), "actions": np.zeros((6, 1)), "rewards": np.ones(6), "lengths": [4, 2]}
+    np.savez(tmp_path / "a.npz", **flat, **{name: [0, 0, 0, 1, 0, 0]})
+    store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s")
+    assert open_store(tmp_path / "s")["a"].terminations.tolist() == [False, False, False, True, False, False]
+
+
+def test_dones_that_are_no_timeouts_are_terminations(tmp_path):
+    flat = {"observations": np.zeros((8, 2)), "actions": np.zeros((6, 1)), "rewards": np.ones(6), "lengths": [4, 2]}
+    np.savez(tmp_path / "a.npz", **flat, dones=[0, 0, 0, 1, 0, 1], timeouts=[0, 0, 0, 1, 0, 0])
+    store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s")
+    assert open_store(tmp_path / "s")["a"].terminations.tolist() == [False] * 5 + [True]
+
+
+def test_damaged_episodes_can_be_skipped_and_arrays_left_out(tmp_path, recording):
+    recording["obs"][0, 2] = np.nan
+    np.savez(tmp_path / "a.npz", **recording, notes=np.array([{"by": "me"}], object))
+    with pytest.raises(PWMError, match=r"a.npz, episode 0 \(.*NaN.*\), or add --skip-damaged"):
+        store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s", ignore=["notes"])
+    assert store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s", ignore=["notes"], skip_damaged=True) == 1
+    store = open_store(tmp_path / "s", verify=True)
+    assert len(store["a"].lengths) == 1 and np.array_equal(store["a"].observations, recording["obs"][1])
+
+
+def test_an_array_shorter_than_its_header_says(tmp_path):
+    """A hostile header cannot ask for memory: the size in the archive has to be that of the shape."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        for name, shape in {"observations": (10**9, 4, 3), "actions": (2, 3, 2), "rewards": (2, 3)}.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+                file.write(bytes(96))
+    with pytest.raises(PWMError, match="observations ends early"):
+        store_from_npz({"a": tmp_path / "a.npz"}, tmp_path / "s")

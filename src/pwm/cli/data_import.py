@@ -57,7 +57,8 @@ class NPZ:
 
     A file holds obs [E, T+1, o], action [E, T+1, a] and reward [E, T+1], where row t has the action and reward that
     led TO observation t (row 0 of both is dropped); or observations [E, T+1, o], actions [E, T, a], rewards [E, T]; or
-    the same concatenated, with lengths [E]. Optional: terminations, and quality [E]."""
+    the same concatenated, with lengths [E]. Optional: terminations, truncations, and quality [E]. An array that is not
+    known is an error."""
 
     files: Several[tuple[Path, ...]]
     """The files."""
@@ -65,12 +66,16 @@ class NPZ:
     """Folder of the new episode store."""
     tasks: tuple[str, ...] = ()
     """Task of each file; none means the files' names."""
-    action_repeat: Few = 2
+    action_repeat: Few = 1
     """Simulator steps per recorded step."""
     source: str | None = None
     """Description of where the data come from."""
     quality: str | None = None
     """Quality tag for all episodes, such as random, medium or expert."""
+    skip_damaged: bool = False
+    """Skip episodes with NaN or with actions outside [-1, 1]; otherwise they are an error."""
+    ignore: tuple[str, ...] = ()
+    """Arrays to leave out."""
 
 
 def npz(arguments: Sequence[str]) -> int:
@@ -82,7 +87,11 @@ def npz(arguments: Sequence[str]) -> int:
     if len(tasks) != len(args.files) or len(set(tasks)) < len(tasks):
         raise PWMError(f"--tasks names {len(tasks)} tasks for {len(args.files)} files; need one task per file")
     files = dict(zip(tasks, args.files, strict=True))
-    store_from_npz(files, args.out, args.action_repeat, args.source, args.quality)
+    skipped = store_from_npz(
+        files, args.out, args.action_repeat, args.source, args.quality, args.skip_damaged, args.ignore
+    )
+    if skipped:
+        print(f"{counted(skipped, 'damaged episode')} left out.")
     return _next(args.out)
 
 
@@ -122,7 +131,7 @@ def minari(arguments: Sequence[str]) -> int:
     sources = dict(zip(tasks, args.datasets, strict=True))
     skipped = store_from_minari(sources, args.out, args.download, args.action_repeat, args.quality, args.skip_damaged)
     if skipped:
-        print(f"{skipped} damaged episodes left out.")
+        print(f"{counted(skipped, 'damaged episode')} left out.")
     return _next(args.out)
 
 
