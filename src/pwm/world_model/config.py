@@ -33,8 +33,8 @@ class WorldModelConfig(Ranged):
     """Hidden layers of the encoder E(s, e)."""
     units: Layers = (1792, 1792)
     """Hidden layers of the dynamics F(z, a, e) and of the reward R(z, a, e)."""
-    task_dim: Width = 96
-    """Width of the learned task embedding e; its norm never exceeds 1."""
+    task_dim: Annotated[int, Range(0, 65_536)] = 96
+    """Width of the learned task embedding e; its norm never exceeds 1. With 0, the model does not know the task."""
     embedding_init: Weight = 0.02
     """Task embeddings start uniform in +- this, entry by entry."""
     bias_init: Weight = 0.0
