@@ -128,7 +128,7 @@ def test_a_finished_run_is_planned_with_and_reported(copy, tmp_path):
     flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     assert main(["plan", str(OLD / "whole"), "--out", str(tmp_path / "planned"), *flags]) == 0
     name = "policies/toy-b/seed1.safetensors"
-    assert (tmp_path / "planned" / name).read_bytes() == (OLD / "planned" / name).read_bytes()
+    assert_same_files(tmp_path / "planned", OLD / "planned", name)
     run = copy("whole")
     page = pwm.write_report(run)
     assert "toy-b" in Path(page).read_text()

@@ -122,10 +122,11 @@ def test_a_run_without_world_model_or_policies(refused, tmp_path, pretrain):
 
 def test_a_run_of_other_settings(refused, store, pretrain, pwm):
     run = pretrain()
-    assert "was started with pretrain.updates = 6, now it is 7; use the same value, or another --out" in refused(
-        *pretrain_from(store), "--updates", "7"
+    assert (
+        "was started with the setting pretrain.updates = 6, now it is 7; use the same value, or another --out"
+        in refused(*pretrain_from(store), "--updates", "7")
     )
-    assert "made_from.seed = 0, now it is 1" in refused(*pretrain_from(store), "--seed", "1")
+    assert "was started with seed 0, now it is 1" in refused(*pretrain_from(store), "--seed", "1")
     assert "model.latent_dim = 32, now it is 64" in refused(*pretrain_from(store), "--latent-dim", "64")
     learn = ("learn", "--world-model", run, *FAST_POLICY)
     assert pwm(*learn).code == 0

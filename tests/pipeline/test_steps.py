@@ -110,7 +110,7 @@ def test_policies_of_another_world_model_are_not_taken_for_its_own(pwm, pretrain
         path.unlink()
     pretrain("run", "--seed", "1")
     outcome = pwm(*learn)
-    assert outcome.code == 2 and "was made with world model" in outcome.err
+    assert outcome.code == 2 and "was made with other world model; use the same world model, or" in outcome.err
 
 
 def test_a_killed_process(pwm, pretrain, store):

@@ -117,7 +117,6 @@ def test_the_report_tells_how_far_off_it_was(pretrain):
     record["estimates"] = {
         "pretrain": {"estimated_seconds": 100.0, "seconds": 125.0},
         "learn fleet-1": {"estimated_seconds": 60.0},
-        "damaged": [],
     }
     (run / "run.json").write_text(json.dumps(record))
     assert expectations(read_run(run)) == ["pretrain took 2 min 05 s, 1.25 times the 1 min 40 s expected"]

@@ -87,7 +87,7 @@ def test_not_a_run_folder(tmp_path):
     with pytest.raises(PWMError, match="no run.json"):
         read_run(tmp_path)
     (tmp_path / "run.json").write_text("[]")
-    with pytest.raises(PWMError, match="expected a JSON object"):
+    with pytest.raises(PWMError, match="run.json: not the description of a run"):
         read_run(tmp_path)
 
 

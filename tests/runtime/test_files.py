@@ -81,7 +81,20 @@ def test_json_is_strict_and_takes_numpy(tmp_path):
     assert "NaN" not in (tmp_path / "x.json").read_text()
 
 
-@pytest.mark.parametrize("content", [b'{"a": 1', b"\xff\xfe", b"[" * 100_000])
+ODD_JSON = {
+    "truncated": b'{"a": 1',
+    "not text": b"\xff\xfe",
+    "unclosed": b"[" * 100_000,
+    "deep": b"[" * 100_000 + b"]" * 100_000,
+    "deep enough to parse": b'{"a":' * 100 + b"1" + b"}" * 100,
+    "a huge number": b"[1" + b"0" * 400 + b"]",
+    "more digits than Python reads": b"1" * 5000,
+    "infinity": b'{"a": [1e400]}',
+    "nan": b'{"a": NaN}',
+}
+
+
+@pytest.mark.parametrize("content", ODD_JSON.values(), ids=ODD_JSON)
 def test_damaged_json_is_one_line(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(PWMError, match="x.json: not valid JSON") as error:
@@ -157,6 +170,25 @@ def test_unreadable_tensors(tmp_path):
     path.write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(PWMError, match="not a readable safetensors file"):
         read_tensors(path)
+
+
+def test_a_flipped_bit_anywhere_is_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.arange(4.0), "b": torch.ones(2, dtype=torch.int8)}, {"name": "some words"})
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << at % 8
+        path.write_bytes(damaged)
+        if b'"sha256"' in damaged:  # else it looks like a file of pwm 0.1.0, and all the rest is as it was
+            with pytest.raises(PWMError, match="x.safetensors: (wrong checksum|not a readable)"):
+                read_tensors(path)
+
+
+def test_a_file_without_checksum_opens(tmp_path):
+    safetensors.torch.save_file({"a": torch.ones(3)}, tmp_path / "x", {"name": "old"})
+    tensors, metadata = read_tensors(tmp_path / "x")
+    assert tensors["a"].tolist() == [1, 1, 1] and metadata == {"name": "old"}
 
 
 def test_array_and_checksum(tmp_path):

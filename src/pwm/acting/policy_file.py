@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pwm.runtime.checkpoint import read_described
+from pwm.runtime.checkpoint import described, read_described
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
@@ -27,7 +27,7 @@ KINDS = {
 }
 """Kind of a policy file -> the module whose `load(tensors, description, path, device)` builds the policy.
 
-KeyError, TypeError and ValueError from `load` are reported as a damaged description.
+Errors of `load` other than PWMError are reported as a damaged description.
 """
 
 
@@ -56,10 +56,9 @@ class DeployedPolicy(Protocol):
 def load_policy(path: PathLike, device: torch.device | str = "cpu") -> DeployedPolicy:
     """Load a policy file of any kind in `KINDS`. Raises PWMError if it is missing, damaged or of an unknown kind."""
     tensors, about = read_described(path, tuple(KINDS), device)
-    try:
-        return importlib.import_module(KINDS[about["kind"]]).load(tensors, about, path, device)
-    except (KeyError, TypeError, ValueError) as error:
-        raise PWMError(f"{path}: its description is incomplete ({error}); the file is damaged") from error
+    load = importlib.import_module(KINDS[about["kind"]]).load
+    with described(path):
+        return load(tensors, about, path, device)
 
 
 def policy_path(run: PathLike, task: str, seed: int) -> Path:

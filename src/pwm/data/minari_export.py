@@ -57,8 +57,9 @@ def _exported(folder: Path, fingerprint: str) -> bool:
     if not folder.exists():
         return False
     path = folder / "data" / "metadata.json"
-    found = read_json(path).get(OURS, {}) if path.is_file() else {}
-    if found.get("fingerprint") != fingerprint:
+    about = read_json(path) if path.is_file() else {}
+    found = about.get(OURS) if isinstance(about, dict) else None
+    if not isinstance(found, dict) or found.get("fingerprint") != fingerprint:
         raise PWMError(f"{folder}: already exists, from other data; choose another --out or --namespace, or remove it")
     return True
 

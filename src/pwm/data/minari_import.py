@@ -14,7 +14,7 @@ from pwm.data.manifest import Origin
 from pwm.data.writer import StoreWriter, WrongEpisode, check_space
 from pwm.runtime.config import from_dict
 from pwm.runtime.errors import PWMError
-from pwm.runtime.files import PathLike, read_json
+from pwm.runtime.files import PathLike, parse_json, read_bytes
 from pwm.runtime.progress import progress
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class _Dataset:
         self.name = source
         folder = _folder(source, download)
         try:
-            metadata = read_json(folder / "metadata.json")
+            metadata = parse_json(read_bytes(folder / "metadata.json"), folder / "metadata.json")
             # Without them Minari would build the environment, and so execute code that the file names.
             missing = [name for name in ("observation_space", "action_space") if name not in metadata]
             if missing:

@@ -6,7 +6,6 @@ that pwm itself writes are transferred, none of which is a pickle.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pwm.data.manifest import MANIFEST
+from pwm.data.manifest import MANIFEST, read_manifest
 from pwm.data.store import open_store
 from pwm.runtime.config import versions
 from pwm.runtime.errors import PWMError
@@ -233,7 +232,9 @@ def _run_facts(folder: Path) -> list[str]:
         counts = ", ".join(f"{task} ({policies.count(task)})" for task in dict.fromkeys(policies))
         lines.append(f"| policies per task | {counts} |")
     if (folder / "results.json").exists():
-        tasks = read_json(folder / "results.json").get("tasks", {})
+        results = read_json(folder / "results.json")
+        tasks = results.get("tasks") if isinstance(results, dict) else None
+        tasks = tasks if isinstance(tasks, dict) else {}
         means = {name: entry.get("policy_mean") for name, entry in tasks.items() if isinstance(entry, dict)}
         told = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items() if isinstance(mean, (int, float)))
         lines += [f"| mean return or success | {told} |"] if told else []
@@ -241,7 +242,7 @@ def _run_facts(folder: Path) -> list[str]:
 
 
 def _store_facts(folder: Path) -> list[str]:
-    entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["tasks"]
     names = ("id", "episodes", "transitions", "observation_dim", "action_dim")
-    rows = ["| " + " | ".join(str(entry[name]) for name in names) + " |" for entry in entries]
+    entries = read_manifest(folder).tasks
+    rows = ["| " + " | ".join(str(getattr(entry, name)) for name in names) + " |" for entry in entries]
     return ["| task | episodes | transitions | observation | action |", "|---|---|---|---|---|", *rows]

@@ -11,6 +11,7 @@ from typing import Any
 from pwm.runtime.checkpoint import tensor_sizes
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import read_json
+from pwm.runtime.run_folder import read_run_file
 
 SUCCESS = ("policy_success_mean", "policy_success_any_mean")
 NEAR_BEST = 0.9
@@ -145,9 +146,7 @@ def read_run(path: str | Path) -> RunRecord:
         raise PWMError(f"{path}: no such run folder; check the path")
     if not (path / "run.json").is_file():
         raise PWMError(f"{path}: not a run folder (it has no run.json); name the folder given to --out")
-    run = read_json(path / "run.json")
-    if not isinstance(run, dict):
-        raise PWMError(f"{path / 'run.json'}: expected a JSON object; the file is damaged, start the run anew")
+    run = read_run_file(path)
     metrics = read_metrics(path) if (path / "metrics.jsonl").is_file() else []
     results, rows = None, []
     if (path / "results.json").is_file():

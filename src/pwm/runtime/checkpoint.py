@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pwm.runtime.errors import PWMError
-from pwm.runtime.files import PathLike, open_tensors, read_tensors, write_tensors
+from pwm.runtime.files import PathLike, open_tensors, parse_json, read_tensors, write_tensors
 
 if TYPE_CHECKING:  # `pwm report` reads headers and should not have to import PyTorch
     import torch
@@ -72,11 +73,10 @@ def read_described(
         PWMError: the file is missing, damaged, or of another kind.
     """
     tensors, metadata = read_tensors(path, device)
-    try:
-        description = json.loads(metadata["pwm"])
-        found = description["kind"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise PWMError(f"{path}: was not written by pwm; pass a file or run folder that pwm made") from error
+    description = parse_json(metadata.get("pwm", "null"), path)
+    found = description.get("kind") if isinstance(description, dict) else None
+    if not isinstance(found, str):
+        raise PWMError(f"{path}: was not written by pwm; pass a file or run folder that pwm made")
     kinds = (kind,) if isinstance(kind, str) else kind
     if found not in kinds:
         raise PWMError(f"{path}: holds a {found}, not a {' or '.join(kinds)}; pass the right file")
@@ -87,15 +87,26 @@ def peek_description(path: PathLike) -> dict[str, Any]:
     """The description in a file's header, without reading its tensors; empty if there is none or it is damaged."""
     try:
         with open_tensors(path, "numpy") as file:
-            metadata = file.metadata() or {}
-        return json.loads(metadata["pwm"])
-    except (PWMError, KeyError, TypeError, ValueError):
+            description = parse_json((file.metadata() or {}).get("pwm", "null"), path)
+    except PWMError:
         return {}  # loading it will report what is wrong
+    return description if isinstance(description, dict) else {}
 
 
 def updates_done(path: PathLike) -> int:
     """Number of updates done at a checkpoint, from its header; 0 if there is none or it is damaged."""
-    return int(peek_description(path).get("updates", 0))
+    done = peek_description(path).get("updates", 0)
+    return done if type(done) is int else 0
+
+
+@contextlib.contextmanager
+def described(path: PathLike) -> Iterator[None]:
+    """Around building something from a description: what it lacks or has of another type is a damaged file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PWMError(f"{path}: its description is incomplete ({reason:.200}); the file is damaged") from error
 
 
 def tensor_sizes(path: PathLike) -> dict[str, int]:
@@ -106,15 +117,48 @@ def tensor_sizes(path: PathLike) -> dict[str, int]:
 
 
 def check_same(path: PathLike, about: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Raise PWMError, naming the entry, if a checkpoint's description differs from the `expected` entries."""
+    """Raise PWMError, saying what changed, if a checkpoint's description differs from the `expected` entries."""
     for name, now in expected.items():
-        before = about.get(name)
-        if isinstance(before, dict) and isinstance(now, dict):
-            check_same(path, _named(name, before), _named(name, now))
-        elif before != now:
-            cure = "use the same value, or another --out for a new run"
-            raise PWMError(f"{path}: was made with {name} = {before!s:.60}, now it is {now!s:.60}; {cure}")
+        if about.get(name) != now:
+            raise PWMError(f"{path}: was made with {change(name, about.get(name), now)}")
 
 
-def _named(name: str, entries: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{name}.{key}": value for key, value in entries.items()}
+_WORDS = {
+    "data": "data",
+    "fingerprint": "data",
+    "world model": "world model",
+    "world_model": "world model",
+    "weights": "world model to begin with",
+    "members": "tasks or seeds",
+    "policies": "tasks or seeds",
+    "tasks": "tasks",
+}
+"""Entries of a description that are a hash, or a list of what a run is about -> what they stand for."""
+_PLAIN_SECTIONS = ("made_from", "members", "logs")
+"""Parts of a description that are no settings."""
+
+
+def change(name: str, before: Any, now: Any, where: str = "", section: str = "") -> str:
+    """What differs between two values of a description's entry, in the user's words, and the cure.
+
+    `where` says more about how it was before; `section` is what the entry belongs to.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        inner = next(key for key in (*now, *before) if before.get(key) != now.get(key))
+        section = "" if name in _PLAIN_SECTIONS else f"{section}{name}."
+        return change(inner, before.get(inner), now.get(inner), where, section)
+    if name in _WORDS:
+        word, listed = _WORDS[name], isinstance(now, list) and isinstance(before, list)
+        told = f" ({_listed(before)}; now {_listed(now)})" if listed else f" ({where})" if where else ""
+        return f"other {word}{told}; use the same {word}, or another --out for a new run"
+    told = "seed" if name == "seed" else f"the setting {section}{name} ="
+    return f"{told} {_short(before)}, now it is {_short(now)}; use the same value, or another --out for a new run"
+
+
+def _listed(value: list) -> str:
+    return _short(", ".join(" seed ".join(map(str, item)) if isinstance(item, list) else str(item) for item in value))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -48,6 +48,11 @@ def from_dict(cls: type[T], data: Any, where: str = "") -> T:
     return _dataclass(cls, data, prefix, "")
 
 
+def check_type(kind: Any, value: Any, field: str, where: str) -> None:
+    """Raise PWMError, naming the field of the file `where`, unless the value is of a type that `from_dict` knows."""
+    _value(kind, value, f"{where}: ", field)
+
+
 def _dataclass(cls: type[T], data: Any, prefix: str, path: str) -> T:
     if not isinstance(data, dict):
         where = path.rstrip(".") or cls.__name__

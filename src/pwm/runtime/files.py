@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 PathLike = str | os.PathLike[str]
+_DEEPEST = 64  # levels of JSON; what pwm writes has less than ten
+_CHECKSUM, _NO_SUM = "sha256", "0" * 64
 
 
 def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
@@ -89,15 +91,50 @@ def write_json(path: PathLike, value: Any) -> None:
 
 
 def read_json(path: PathLike) -> Any:
-    """Parse a JSON file. Raises PWMError if it is missing, truncated or not JSON."""
+    """Parse a JSON file. Raises PWMError if it is missing, truncated or not JSON that `write_json` would write."""
+    value = parse_json(read_bytes(path), path)
+    if not _finite(value):
+        raise PWMError(f"{path}: not valid JSON (NaN or Infinity); the file is damaged, write it again")
+    return value
+
+
+def parse_json(text: str | bytes, where: PathLike) -> Any:
+    """Parse the JSON of the file `where`.
+
+    Raises:
+        PWMError: it is not JSON, nested in more than 64 levels, or holds a number that no float can hold.
+    """
     try:
-        return json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise PWMError(f"{path}: not valid JSON ({error}); the file is damaged, write it again") from error
+        value = json.loads(text, parse_int=_integer)
+        level = [value]
+        for _ in range(_DEEPEST):
+            level = [x for item in level if isinstance(item, (dict, list)) for x in _items(item)]
+        if level:
+            raise ValueError(f"nested in more than {_DEEPEST} levels")
+        return value
+    except (ValueError, OverflowError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise PWMError(f"{where}: not valid JSON ({reason:.200}); the file is damaged, write it again") from error
+
+
+def _items(container: dict | list) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    float(value)  # arithmetic with larger ones raises where nobody expects it
+    return value
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, (dict, list)):
+        return all(map(_finite, _items(value)))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def write_tensors(path: PathLike, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Atomically write tensors to a safetensors file, with text metadata in its header.
+    """Atomically write tensors to a safetensors file, with text metadata and a checksum of all its bytes in its header.
 
     Equal tensors and metadata give equal bytes. Tensors are written one by one, without a second copy of a large model
     in memory. Tensors that share memory are stored separately.
@@ -108,7 +145,8 @@ def write_tensors(path: PathLike, tensors: dict[str, torch.Tensor], metadata: di
     codes |= {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"}
     codes |= {torch.uint8: "U8", torch.bool: "BOOL"}
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # wide dtypes first, for alignment
-    entries: dict[str, Any] = {"__metadata__": dict(sorted((metadata or {}).items()))}
+    about = (metadata or {}) | {_CHECKSUM: _NO_SUM}
+    entries: dict[str, Any] = {"__metadata__": dict(sorted(about.items()))}
     end = 0
     for name in names:
         tensor, begin = tensors[name], end
@@ -118,19 +156,48 @@ def write_tensors(path: PathLike, tensors: dict[str, torch.Tensor], metadata: di
     header += b" " * (-len(header) % 8)
 
     def write(file: BinaryIO) -> None:
-        file.write(len(header).to_bytes(8, "little"))
-        file.write(header)
+        state = hashlib.sha256()
+
+        def put(part: Any) -> None:
+            state.update(part)
+            file.write(part)
+
+        put(len(header).to_bytes(8, "little"))
+        put(header)
         for name in names:
             flat = tensors[name].detach().cpu().contiguous().view(-1)
-            file.write(flat.view(torch.uint8).numpy().data)
+            put(flat.view(torch.uint8).numpy().data)
+        file.seek(8 + header.index(_NO_SUM.encode()))
+        file.write(state.hexdigest().encode())
 
     write_atomic(path, write)
 
 
 def read_tensors(path: PathLike, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read (tensors, metadata) of a safetensors file onto `device`. Raises PWMError if it is missing or damaged."""
+    """Read (tensors, metadata) of a safetensors file onto `device`.
+
+    Raises:
+        PWMError: it is missing or damaged, or its checksum is wrong. Files of pwm 0.1.0 have none.
+    """
     with open_tensors(path, "pt", str(device)) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        metadata = file.metadata() or {}
+        recorded = metadata.pop(_CHECKSUM, None)
+        if recorded is not None and recorded != _sum_without(path, recorded):
+            raise PWMError(f"{path}: wrong checksum, the file changed after it was written; copy or make it again")
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata
+
+
+def _sum_without(path: PathLike, recorded: str) -> str:
+    """The checksum of a safetensors file: SHA-256 of its bytes, with zeros in place of the recorded checksum."""
+    state = hashlib.sha256()
+    with open(path, "rb") as file:
+        length = file.read(8)
+        header = file.read(int.from_bytes(length, "little"))
+        state.update(length + header.replace(recorded.encode(), _NO_SUM.encode(), 1))
+        buffer = memoryview(bytearray(1 << 20))
+        while count := file.readinto(buffer):
+            state.update(buffer[:count])
+    return state.hexdigest()
 
 
 @contextlib.contextmanager

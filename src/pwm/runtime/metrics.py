@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pwm.runtime.errors import PWMError
-from pwm.runtime.files import PathLike, read_bytes, to_json, write_atomic
+from pwm.runtime.files import PathLike, parse_json, read_bytes, to_json, write_atomic
 
 _FILE = "metrics.jsonl"
+_KINDS = {"phase": str, "task": str, "seed": int}  # all else are numbers
 _RESERVED = ("phase", "step", "wall_seconds", "task", "seed")
 
 
@@ -118,8 +118,11 @@ def read_metrics(folder: PathLike) -> list[dict[str, Any]]:
     lines = []
     for number, text in enumerate(whole, start=1):
         try:
-            line = json.loads(text)
+            line = parse_json(text, path)
             lines.append({name: math.nan if value is None else value for name, value in line.items()})
-        except (ValueError, AttributeError) as error:
+            wrong = [name for name, value in lines[-1].items() if not isinstance(value, _KINDS.get(name, (int, float)))]
+        except (PWMError, AttributeError) as error:
             raise PWMError(f"{path}: line {number} is damaged ({error}); remove that line") from error
+        if wrong:
+            raise PWMError(f"{path}: line {number} is damaged ({wrong[0]} is {line[wrong[0]]!r:.40}); remove that line")
     return lines

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pwm.runtime.config import machine, to_dict, versions
+from pwm.runtime.checkpoint import change
+from pwm.runtime.config import check_type, machine, to_dict, versions
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, read_json, write_json
 from pwm.runtime.version import __version__
@@ -24,27 +25,37 @@ def read_run_file(run: PathLike) -> dict[str, Any]:
     """The content of run.json; empty if there is none. Raises PWMError if it is damaged."""
     path = run_file(run)
     record = read_json(path) if path.exists() else {}
-    sound = isinstance(record, dict) and all(
-        isinstance(record.get(name, {}), dict) for name in ("config", "commands", "data", "estimates", "versions")
-    )
-    if not sound or not isinstance(record.get("config", {}).get("fleets", {}), dict):
+    if not isinstance(record, dict):
         raise PWMError(f"{path}: not the description of a run; the file is damaged, start with another --out")
+    for part, kinds in {"": _PARTS, "config": {"fleets": dict}, "data": {"path": str | None}}.items():
+        for name, value in (record.get(part, {}) if part else record).items():
+            check_type(kinds.get(name, Any), value, f"{part}.{name}".lstrip("."), str(path))
     return record
 
 
+_PARTS = {
+    "config": dict[str, Any],
+    "data": dict[str, Any],
+    "estimates": dict[str, dict],
+    "tasks": list[dict],
+    "seed": int,
+    **dict.fromkeys(("commands", "versions"), dict[str, str]),
+    **dict.fromkeys(("command", "created", "machine"), str),
+}
+"""The types of the entries of run.json."""
+
+
 def refuse_changes(run: PathLike, settings: Mapping[str, Any]) -> None:
-    """Raise PWMError, naming the field, if a section of run.json differs from the `settings` of the same name.
+    """Raise PWMError, saying what changed, if a section of run.json differs from the `settings` of the same name.
 
     A step that has begun must resume with the same settings.
     """
-    recorded = read_run_file(run).get("config", {})
+    record = read_run_file(run)
     for section, now in settings.items():
-        before, now = recorded.get(section), to_dict(now)
-        if not isinstance(before, dict) or before == now:
-            continue
-        name = next(key for key in (*now, *before) if before.get(key) != now.get(key))
-        changed = f"{section}.{name} = {_short(before.get(name))}, now it is {_short(now.get(name))}"
-        raise PWMError(f"{run}: was started with {changed}; use the same value, or another --out for a new run")
+        before, now = record.get("config", {}).get(section), to_dict(now)
+        if isinstance(before, dict) and before != now:
+            where = f"those of {record['data']['path']}" if record.get("data", {}).get("path") else ""
+            raise PWMError(f"{run}: was started with {change(section, before, now, where)}")
 
 
 def record_step(
@@ -83,8 +94,3 @@ def record_step(
     }
     if not run_file(run).exists() or record != read_run_file(run):
         write_json(run_file(run), record)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pwm.runtime.checkpoint import load_module, module_tensors, read_described, write_described
+from pwm.runtime.checkpoint import described, load_module, module_tensors, read_described, write_described
 from pwm.runtime.config import from_dict, to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
@@ -56,8 +56,6 @@ def load_world_model(path: PathLike, device: str | torch.device = "cpu") -> Worl
 
 def build(about: dict, path: PathLike) -> WorldModel:
     """The untrained model of a description by `describe`; `path` is for error messages."""
-    try:
+    with described(path):
         config = from_dict(WorldModelConfig, about["config"], str(path))
         return WorldModel(config, about["tasks"], about["observation_dims"], about["action_dims"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise PWMError(f"{path}: its description is incomplete ({error}); the file is damaged") from error

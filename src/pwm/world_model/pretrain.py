@@ -18,6 +18,7 @@ from pwm.nn.products import resolve_precision, set_precision
 from pwm.runtime.captured import CapturedStep
 from pwm.runtime.checkpoint import (
     check_same,
+    described,
     load_module,
     load_optimiser,
     module_tensors,
@@ -132,7 +133,8 @@ class Pretrainer:
         """Continue from a checkpoint. Raises PWMError if it belongs to other data or settings."""
         tensors, about = read_described(path, _KIND)
         check_same(path, about, self._about())
-        self.restore(tensors, about["updates"], path)
+        with described(path):
+            self.restore(tensors, about["updates"], path)
 
     def _about(self) -> dict[str, Any]:
         return {"kind": _KIND, "model": describe(self.model), "settings": to_dict(self.config), **self._extra}

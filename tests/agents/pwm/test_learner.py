@@ -91,7 +91,7 @@ def test_checkpoint_of_other_settings_is_refused(model, store, tmp_path):
     fleet(model, store, [("wide", 0)]).save(tmp_path / "checkpoint")
     with pytest.raises(PWMError, match="policy.gamma = 0.99, now it is 0.9"):
         fleet(model, store, [("wide", 0)], replace(CONFIG, gamma=0.9)).load(tmp_path / "checkpoint")
-    with pytest.raises(PWMError, match="members"):
+    with pytest.raises(PWMError, match="made with other tasks or seeds"):
         fleet(model, store, [("narrow", 0)]).load(tmp_path / "checkpoint")
 
 

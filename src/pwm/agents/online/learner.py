@@ -14,7 +14,7 @@ from pwm.agents.pwm.learner import FleetLearner
 from pwm.data.growing import GrowingStore
 from pwm.data.sampler import SliceBatch, SliceSampler
 from pwm.data.store import EpisodeStore
-from pwm.runtime.checkpoint import read_described, write_described
+from pwm.runtime.checkpoint import described, read_described, write_described
 from pwm.runtime.files import PathLike
 from pwm.world_model.config import PretrainConfig
 from pwm.world_model.extend import adopt
@@ -89,8 +89,9 @@ class OnlineLearner:
     def load(self, path: PathLike) -> dict:
         """Continue from a checkpoint; returns its description. Raises PWMError where it does not fit."""
         tensors, about = read_described(path, KIND)
-        self.trainer.restore(tensors, about["model_updates"], path)
-        self.fleet.restore(tensors, about["policy_updates"], path)
+        with described(path):
+            self.trainer.restore(tensors, about["model_updates"], path)
+            self.fleet.restore(tensors, about["policy_updates"], path)
         self.fleet.refresh()
         return about
 

@@ -25,6 +25,7 @@ from pwm.runtime import random
 from pwm.runtime.captured import CapturedStep
 from pwm.runtime.checkpoint import (
     check_same,
+    described,
     digest,
     load_module,
     load_optimiser,
@@ -212,7 +213,8 @@ class FleetLearner:
         """Resume from a checkpoint; raises PWMError if it has other members or settings."""
         tensors, about = read_described(path, CHECKPOINT_KIND)
         check_same(path, about, self.about)
-        self.restore(tensors, about["updates"], path)
+        with described(path):
+            self.restore(tensors, about["updates"], path)
 
     def _modules(self) -> list[tuple[str, torch.nn.Module]]:
         """The networks with their names in checkpoints."""

@@ -17,7 +17,7 @@ from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
 from pwm.agents.pwm.learner import CHECKPOINT_KIND
-from pwm.runtime.checkpoint import digest, load_module, module_tensors, read_described, write_described
+from pwm.runtime.checkpoint import described, digest, load_module, module_tensors, read_described, write_described
 from pwm.runtime.config import from_dict, to_dict
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
@@ -101,10 +101,8 @@ def planned_policies(run: PathLike, model: WorldModel, planning: PlanConfig) -> 
     made_in = digest(model.state_dict())
     for path in checkpoints:
         tensors, about = read_described(path, CHECKPOINT_KIND)
-        try:
+        with described(path):
             yield from _fleet(path, tensors, about, model, made_in, planning)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise PWMError(f"{path}: its description is incomplete ({error}); the file is damaged") from error
 
 
 def _fleet(

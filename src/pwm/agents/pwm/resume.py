@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pwm.agents.pwm.learner import FleetLearner
-from pwm.runtime.checkpoint import peek_description, read_described
+from pwm.runtime.checkpoint import described, peek_description, read_described
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 
@@ -32,15 +32,16 @@ def trained_members(run: PathLike) -> tuple[dict[tuple[str, int], Weights], dict
         if not peek_description(path):
             continue
         tensors, about = read_described(path, _KINDS)
-        online = about["kind"] == _KINDS[1]
-        members = about["members"]["policies"] if online else about["members"]
-        settings = about["learning" if online else "policy"]
-        for k, (task, seed) in enumerate(members):
-            found[task, seed] = {
-                name: x.view(len(members), -1, *x.shape[1:])[k].clone()
-                for name, x in tensors.items()
-                if name.split(".")[0] in _PARTS
-            }
+        with described(path):
+            online = about["kind"] == _KINDS[1]
+            members = about["members"]["policies"] if online else about["members"]
+            settings = about["learning" if online else "policy"]
+            for k, (task, seed) in enumerate(members):
+                found[task, seed] = {
+                    name: x.view(len(members), -1, *x.shape[1:])[k].clone()
+                    for name, x in tensors.items()
+                    if name.split(".")[0] in _PARTS
+                }
     return found, settings
 
 

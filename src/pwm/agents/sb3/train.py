@@ -16,7 +16,7 @@ from pwm.agents.sb3.environments import TensorVecEnv, registered_task
 from pwm.agents.sb3.models import build_model, export_policy
 from pwm.agents.sb3.state import restore_training_state, training_state
 from pwm.learning.budget import Budget
-from pwm.runtime.checkpoint import check_same, read_described, write_described
+from pwm.runtime.checkpoint import check_same, described, read_described, write_described
 from pwm.runtime.config import to_dict
 from pwm.runtime.files import PathLike
 from pwm.runtime.metrics import MetricsLog
@@ -75,8 +75,9 @@ def train_sb3(
     if files[1].exists():
         tensors, found = read_described(files[1], about["kind"])
         check_same(files[1], found, about)
-        restore_training_state(model, tensors, found["state"], files[1])
-        before = found["progress"]
+        with described(files[1]):
+            restore_training_state(model, tensors, found["state"], files[1])
+            before = found["progress"]
     else:
         check_free(files[:1])
     budget, done = Budget(time_budget, before), model.num_timesteps

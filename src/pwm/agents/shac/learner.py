@@ -15,6 +15,7 @@ from pwm.learning.schedules import average_into, linear_decay
 from pwm.runtime import random
 from pwm.runtime.checkpoint import (
     check_same,
+    described,
     load_module,
     load_optimiser,
     module_tensors,
@@ -153,15 +154,16 @@ class ShacLearner:
         """
         tensors, about = read_described(path, _KIND)
         check_same(path, about, self.about)
-        for name, module in self._modules().items():
-            load_module(module, name, tensors, path)
-        load_optimiser(self.actor_optimiser, "actor_adam", tensors)
-        load_optimiser(self.critic_optimiser, "critic_adam", tensors)
-        prefix = "environment."
-        state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-        self.environment.set_state(state)
-        self.updates, self.skipped = about["updates"], about["skipped"]
-        return about["progress"]
+        with described(path):
+            for name, module in self._modules().items():
+                load_module(module, name, tensors, path)
+            load_optimiser(self.actor_optimiser, "actor_adam", tensors)
+            load_optimiser(self.critic_optimiser, "critic_adam", tensors)
+            prefix = "environment."
+            state = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            self.environment.set_state(state)
+            self.updates, self.skipped = about["updates"], about["skipped"]
+            return about["progress"]
 
     def _modules(self) -> dict[str, nn.Module]:
         names = ("actor", "critic", "target_critic", "normaliser", "episodes")
