@@ -89,6 +89,16 @@ def test_validate_lists_what_is_wrong(pwm, store):
     assert "1 problem(s), see above" in refused(outcome) and "toy-b/rewards.npy: wrong checksum" in outcome.out
 
 
+def test_a_flipped_bit_is_not_copied_into_a_new_store(pwm, store):
+    path = store / "toy-b" / "rewards.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x01
+    path.write_bytes(bytes(data))
+    for command in (("merge", store, store), ("subset", store)):
+        assert "toy-b/rewards.npy: wrong checksum" in refused(pwm("data", *command, "--out", "x"))
+        assert not Path("x").exists()
+
+
 def test_a_killed_import_leaves_no_store_and_starts_over(tmp_path, pwm):
     random = np.random.default_rng(0)
     shape = (400, 101)

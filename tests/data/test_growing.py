@@ -120,3 +120,14 @@ def test_what_does_not_fit_is_named(tmp_path):
     (tmp_path / "grown" / "segment-000000").rename(tmp_path / "elsewhere")
     with pytest.raises(PWMError, match="segment-000000: missing, though there are later segments"):
         GrowingStore(tmp_path / "grown", SPECS)
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards", "terminations", "offsets"])
+def test_a_flipped_bit_is_named_with_its_file(tmp_path, name):
+    grown(tmp_path / "grown", 2)
+    path = tmp_path / "grown" / "segment-000001" / "wide" / f"{name}.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x01 if name == "terminations" else 0x40
+    path.write_bytes(bytes(data))
+    with pytest.raises(PWMError, match=f"segment-000001/wide/{name}.npy: "):
+        GrowingStore(tmp_path / "grown", SPECS)

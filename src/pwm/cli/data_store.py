@@ -140,7 +140,7 @@ def merge(arguments: Sequence[str]) -> int:
 
     if len(args.stores) < 2:
         raise PWMError("name two stores or more; `pwm data subset` makes a store from one")
-    edit.merge([open_store(path) for path in args.stores], args.out)
+    edit.merge([open_store(path, verify=True) for path in args.stores], args.out)
     print(f"Merged into {args.out}. Next: pwm data inspect {args.out}")
     return 0
 
@@ -175,7 +175,7 @@ def subset(arguments: Sequence[str]) -> int:
     from pwm.data.edit import choose, write_subset
     from pwm.data.store import open_store
 
-    store = open_store(args.store, args.tasks or None)
+    store = open_store(args.store, args.tasks or None, verify=True)
     chosen = choose(store, args.quality, args.return_quantiles, args.episodes, args.seed)
     write_subset(store, args.out, chosen, command_line("data subset", arguments))
     kept, all_of_them = sum(map(len, chosen.values())), sum(len(store[task].lengths) for task in store.tasks)

@@ -45,7 +45,7 @@ class GrowingStore:
         for number, folder in enumerate(sorted(self.path.glob(f"{_SEGMENT}*"))):
             if folder != self._folder(number):
                 raise PWMError(f"{self._folder(number)}: missing, though there are later segments; put it back")
-            self._take(open_store(folder))
+            self._take(open_store(folder, verify=True))
 
     @property
     def segments(self) -> int:

@@ -87,4 +87,4 @@ def _data_of(run: PathLike, tasks: Sequence[str]) -> EpisodeStore | None:
         print(f"Data of {run}: not used ({error})")
         return None
     chosen = [task for task in tasks if task in known]
-    return open_store(path, chosen) if chosen else None
+    return open_store(path, chosen, verify=True) if chosen else None

@@ -46,6 +46,84 @@ def test_bare_wrapped_and_bookkept(saved):
     assert same(plain, read_checkpoint(saved({"model": named}, "named.pt"), TASKS))
 
 
+EPISODIC_2024 = """
+_encoder.state.0.weight 20,24
+_encoder.state.0.bias 20
+_encoder.state.0.ln.weight 20
+_encoder.state.0.ln.bias 20
+_encoder.state.1.weight 24,20
+_encoder.state.1.bias 24
+_encoder.state.1.ln.weight 24
+_encoder.state.1.ln.bias 24
+_dynamics.0.weight 28,30
+_dynamics.0.bias 28
+_dynamics.0.ln.weight 28
+_dynamics.0.ln.bias 28
+_dynamics.1.weight 28,28
+_dynamics.1.bias 28
+_dynamics.1.ln.weight 28
+_dynamics.1.ln.bias 28
+_dynamics.2.weight 24,28
+_dynamics.2.bias 24
+_dynamics.2.ln.weight 24
+_dynamics.2.ln.bias 24
+_reward.0.weight 28,30
+_reward.0.bias 28
+_reward.0.ln.weight 28
+_reward.0.ln.bias 28
+_reward.1.weight 28,28
+_reward.1.bias 28
+_reward.1.ln.weight 28
+_reward.1.ln.bias 28
+_reward.2.weight 101,28
+_reward.2.bias 101
+_terminated.0.weight 28,24
+_terminated.0.bias 28
+_terminated.0.ln.weight 28
+_terminated.0.ln.bias 28
+_terminated.1.weight 28,28
+_terminated.1.bias 28
+_terminated.1.ln.weight 28
+_terminated.1.ln.bias 28
+_terminated.2.weight 1,28
+_terminated.2.bias 1
+_pi.0.weight 28,24
+_pi.0.bias 28
+_pi.0.ln.weight 28
+_pi.0.ln.bias 28
+_pi.1.weight 28,28
+_pi.1.bias 28
+_pi.1.ln.weight 28
+_pi.1.ln.bias 28
+_pi.2.weight 12,28
+_pi.2.bias 12
+_Qs.params.0 3,28,30
+_Qs.params.1 3,28
+_Qs.params.2 3,28
+_Qs.params.3 3,28
+_Qs.params.4 3,28,28
+_Qs.params.5 3,28
+_Qs.params.6 3,28
+_Qs.params.7 3,28
+_Qs.params.8 3,101,28
+_Qs.params.9 3,101
+"""
+"""Names and shapes of an episodic single-task agent of early 2024, whose termination head has its first name."""
+
+
+def test_the_first_name_of_the_termination_head(saved):
+    lines = [line.split() for line in EPISODIC_2024.split("\n") if line]
+    generator = torch.Generator().manual_seed(0)
+    state = {name: torch.randn([int(n) for n in shape.split(",")], generator=generator) for name, shape in lines}
+    state |= {name.replace("_Qs", "_target_Qs"): value for name, value in state.items() if "_Qs" in name}
+    found = read_checkpoint(saved({"model": state}), TASKS[:1])
+    assert found.about["layout"] == "flat" and found.model.config.episodic
+    today = {name.replace("_terminated", "_termination"): value for name, value in state.items()}
+    assert same(found, read_checkpoint(saved({"model": today}, "today.pt"), TASKS[:1]))
+    with pytest.raises(PWMError, match=r"_terminat\w+.0.weight is there twice"):
+        read_checkpoint(saved({"model": state | today}, "both.pt"), TASKS[:1])
+
+
 def test_a_file_of_pwm(saved):
     """No policy, no critics, an encoder without `state.`, and an optimiser beside the model."""
     state = {k.replace("state.", ""): v for k, v in flat().items() if "_pi" not in k and "Qs" not in k}

@@ -41,7 +41,8 @@ _WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+|(?<=\.)_orig_mod\.")
 _BOOKKEEPING = re.compile(r".*__(batch_size|device)")
 # Copies of the critics under another name, and their modules without values.
 _DUPLICATES = re.compile(r"_detach_Qs(_params|\.params)\..*|_(detach_|target_)?Qs\.module\..*")
-_TRUNK = re.compile(r"_(encoder|dynamics|reward|termination|pi)\.(?:(state)\.)?((?:\d+\.)+)(ln\.)?(weight|bias)")
+_TRUNK = re.compile(r"_(encoder|dynamics|reward|terminat(?:ion|ed)|pi)\.(?:(state)\.)?((?:\d+\.)+)(ln\.)?(weight|bias)")
+_RENAMED = {"pi": "policy", "terminated": "termination"}
 _CRITICS = re.compile(r"(_Qs|_target_Qs)(?:\.|_)params\.(?:(\d+)\.(ln\.)?(weight|bias)|(\d+))")
 _AFTER = 1 << 30  # sorts `0.ln` after `0` and before `1`
 
@@ -101,7 +102,10 @@ def read_agent(state: Mapping[Any, Any], where: str) -> Agent:
             stack, _, path, norm, kind = match.groups()
             key = tuple(int(part) for part in path.split(".")[:-1]) + ((_AFTER,) if norm else ())
             kinds |= {"fused"} if norm else set()
-            modules.setdefault("policy" if stack == "pi" else stack, {}).setdefault(key, {})[kind] = value
+            place = modules.setdefault(_RENAMED.get(stack, stack), {}).setdefault(key, {})
+            if kind in place:
+                raise PWMError(f"{where}: {name} is there twice, under two names; the file is no known checkpoint")
+            place[kind] = value
         elif match := _CRITICS.fullmatch(name):
             stack, index, norm, kind, number = match.groups()
             kinds.add("flat" if number else "named")
