@@ -1,5 +1,7 @@
 """`pwm train` from the command line, on a task of a few numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,21 @@ def test_other_settings_and_other_algorithms_need_another_folder(pwm, tmp_path):
     assert outcome.code == 2 and "train.algorithm = shac, now it is ppo" in outcome.err
     assert read_run_file(tmp_path)["config"]["shac"]["gamma"] == 0.99
     assert pwm("train", "--task", "point", "--out", tmp_path, *SHAC, "--checkpoint-every", "2").code == 0
+
+
+def test_a_change_of_a_file_that_the_task_is_built_from_is_noticed(pwm, tmp_path, monkeypatch):
+    skeleton = tmp_path / "human.xml"
+    skeleton.write_text("one")
+    monkeypatch.setattr(PointMassEnv, "files", (str(skeleton),), raising=False)
+    registry._tasks["point"] = replace(registry._tasks["point"], make=PointMassEnv)
+    train = ("train", "--task", "point", "--out", tmp_path / "run", *SHAC)
+    assert pwm(*train).code == 0
+    evaluate = ("evaluate", tmp_path / "run", "--episodes", "1", "--film-seconds", "0")
+    assert pwm(*train).code == 0
+    skeleton.write_text("two")
+    for command in (train, evaluate):
+        outcome = pwm(*command)
+        assert outcome.code == 2 and "other file human.xml" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 import json
 import math
+import os
 import sys
+import time
 
 import pytest
 import torch
@@ -85,3 +87,22 @@ def test_missing_tensorboard_is_no_failure(tmp_path, monkeypatch):
         log.write("a", 1, {"x": 1})
     assert len(read_metrics(tmp_path)) == 1
     assert not (tmp_path / "tensorboard").exists()
+
+
+@pytest.mark.parametrize("part", ["metrics", "tensorboard"])
+def test_a_full_disk_is_one_line(tmp_path, capfd, part):
+    pytest.importorskip("tensorboard")
+    message = r"metrics.jsonl: cannot write \(No space left on device\)"
+    with pytest.raises(PWMError, match=message), MetricsLog(tmp_path) as log:
+        log.write("a", 0, {"x": 1.0})
+        with open("/dev/full", "wb", buffering=0) as full:
+            if part == "metrics":
+                log._file.flush()
+                os.dup2(full.fileno(), log._file.fileno())
+            else:
+                writer = log._writers["a"].file_writer.event_writer
+                writer._async_writer._writer._writer.write = full.write
+            for step in range(100):
+                log.write("a", step, {"x": 1.0})
+                time.sleep(0.001)
+    assert capfd.readouterr().err == ""

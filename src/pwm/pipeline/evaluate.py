@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from pwm.evaluation.evaluate import Simulator, evaluate_run
+from pwm.pipeline.facts import task_files
 from pwm.runtime.device import resolve_device
 from pwm.runtime.files import PathLike
-from pwm.runtime.run_folder import record_step, run_file
+from pwm.runtime.run_folder import read_run_file, record_step, refuse_changes, run_file
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.tasks.registry import get_task
 
@@ -48,6 +49,9 @@ def evaluate(
             damaged, an environment fails or a worker process dies (naming task and seed).
     """
     device = resolve_device(device) if isinstance(device, str) else device
+    if run_file(run).exists():
+        known = read_run_file(run).get("config", {}).get("task_files", {})
+        refuse_changes(run, task_files(get_task(task) for task in known))
     results = evaluate_run(run, episodes, seed, film_seconds, device, clock, workers, return_ranges, simulator)
     if run_file(run).exists():
         settings = {"episodes": episodes, "seed": seed} | ({} if simulator == "task" else {"simulator": simulator})

@@ -11,6 +11,7 @@ import torch
 
 from pwm.agents.sb3.config import PPOConfig, SACConfig
 from pwm.agents.shac.config import ShacConfig, shac_preset
+from pwm.pipeline.facts import task_files
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
@@ -63,8 +64,9 @@ def train(
     train_one = _trainer(algorithm, task)
     settings = {"train": {"algorithm": algorithm, "task": task}, "simulator": simulator}
     settings[algorithm] = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in FREE}
-    refuse_changes(out, settings)
     spec = get_task(task)
+    settings |= task_files([spec])
+    refuse_changes(out, settings)
     packages = (*spec.packages, *(() if algorithm == "shac" else ("stable-baselines3",)))
     facts: dict[str, Any] = {"command": command, "seed": seeds[0], "tasks": [spec.as_dict()], "packages": packages}
     record_step(out, "train", settings, **facts)

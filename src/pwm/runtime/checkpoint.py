@@ -147,8 +147,8 @@ def change(name: str, before: Any, now: Any, where: str = "", section: str = "")
         inner = next(key for key in (*now, *before) if before.get(key) != now.get(key))
         section = "" if name in _PLAIN_SECTIONS else f"{section}{name}."
         return change(inner, before.get(inner), now.get(inner), where, section)
-    if name in _WORDS:
-        word, listed = _WORDS[name], isinstance(now, list) and isinstance(before, list)
+    if name in _WORDS or section.startswith("task_files."):
+        word, listed = _WORDS.get(name, f"file {name}"), isinstance(now, list) and isinstance(before, list)
         told = f" ({_listed(before)}; now {_listed(now)})" if listed else f" ({where})" if where else ""
         return f"other {word}{told}; use the same {word}, or another --out for a new run"
     told = "seed" if name == "seed" else f"the setting {section}{name} ="

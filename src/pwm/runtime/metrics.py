@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pwm.runtime.errors import PWMError
-from pwm.runtime.files import PathLike, parse_json, read_bytes, to_json, write_atomic
+from pwm.runtime.files import PathLike, cannot_write, parse_json, read_bytes, to_json, write_atomic
 
 _FILE = "metrics.jsonl"
 _KINDS = {"phase": str, "task": str, "seed": int}  # all else are numbers
@@ -45,8 +46,15 @@ class MetricsLog:
             if name in _RESERVED:
                 raise ValueError(f"{name!r} cannot name a value; it is a field of every line")
             line[name] = float(value)
+        try:
+            self._append(phase, step, line, values)
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+
+    def _append(self, phase: str, step: int, line: dict[str, Any], values: Collection[str]) -> None:
         self._file.write(to_json(line).encode() + b"\n")
         self._file.flush()
+        task, seed = line.get("task"), line.get("seed")
         if (writer := self._tensorboard_writer(phase)) is not None:
             where = "".join(f"{part}/" for part in (task, None if seed is None else f"seed{seed}") if part)
             for name in values:
@@ -73,10 +81,13 @@ class MetricsLog:
 
     def close(self) -> None:
         """Flush and close all files."""
-        self._file.close()
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
+        writers, self._writers = self._writers, {}
+        try:
+            self._file.close()
+            for writer in writers.values():
+                writer.close()
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
 
     def __enter__(self) -> MetricsLog:
         return self
@@ -101,9 +112,22 @@ class MetricsLog:
             except ImportError:
                 self._tensorboard = False
                 return None
+            _silence_event_writers()
             folder = str(self.folder / "tensorboard" / phase)
             self._writers[phase] = SummaryWriter(folder, purge_step=self._purge_step.pop(phase, None))
         return self._writers[phase]
+
+
+def _silence_event_writers() -> None:
+    """TensorBoard writes in threads, and raises their errors at the next call as well: no traceback of the thread."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if type(args.thread).__name__ != "_AsyncWriterThread":
+            before(args)
+
+    if getattr(before, "__module__", None) != __name__:
+        threading.excepthook = hook
 
 
 def read_metrics(folder: PathLike) -> list[dict[str, Any]]:

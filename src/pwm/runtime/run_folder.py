@@ -27,7 +27,11 @@ def read_run_file(run: PathLike) -> dict[str, Any]:
     record = read_json(path) if path.exists() else {}
     if not isinstance(record, dict):
         raise PWMError(f"{path}: not the description of a run; the file is damaged, start with another --out")
-    for part, kinds in {"": _PARTS, "config": {"fleets": dict}, "data": {"path": str | None}}.items():
+    for part, kinds in {
+        "": _PARTS,
+        "config": {"fleets": dict, "task_files": dict[str, dict]},
+        "data": {"path": str | None},
+    }.items():
         for name, value in (record.get(part, {}) if part else record).items():
             check_type(kinds.get(name, Any), value, f"{part}.{name}".lstrip("."), str(path))
     return record

@@ -31,7 +31,8 @@ class TaskSpec:
                     and Box(-1, 1) actions [action_dim]. After `reset(seed=s)` the episode is a function of s and the
                     actions; `step` repeats the action, sums the reward and truncates at `episode_length`;
                     `render()` gives uint8 [H, W, 3] with `render_mode="rgb_array"`. Ignored by `==` and `as_dict()`.
-                    Its attribute `packages`, if any, names the simulator's packages, to record their versions.
+                    Its attribute `packages`, if any, names the simulator's packages, to record their versions;
+                    `files`, the user's files that it reads, to notice when they change.
     return_range    (low, high): the returns that are normalised to 0 and 1 when tasks are compared, or None.
                     Not needed if the score is success.
 
@@ -69,6 +70,11 @@ class TaskSpec:
     def packages(self) -> tuple[str, ...]:
         """Packages of the task's simulator, beyond the library's own dependencies."""
         return tuple(getattr(self.make, "packages", ()))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files of the user's that the environment is built from."""
+        return tuple(getattr(self.make, "files", ()))
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON-serialisable values: all but `make`, and `return_range` if there is one."""

@@ -1,6 +1,7 @@
 """PPO and SAC through Stable-Baselines3: the vector environment, the exported actor, resuming to the same bits."""
 
 import itertools
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -20,6 +21,7 @@ pytest.importorskip("stable_baselines3")
 from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
 
 import pwm.agents.sb3.environments as environments_module  # noqa: E402
+import pwm.agents.sb3.train as train_module  # noqa: E402
 from pwm.agents.sb3.environments import CountEpisodes, TensorVecEnv, registered_task  # noqa: E402
 from pwm.agents.sb3.models import build_model, export_policy  # noqa: E402
 from pwm.agents.sb3.train import sb3_checkpoint, train_sb3  # noqa: E402
@@ -95,6 +97,17 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch, config):
     before = files[1].read_bytes()
     train_sb3("point", tmp_path / "parts", config, seed=3, make=make)  # finished: nothing is done again
     assert files[1].read_bytes() == before and len(read_metrics(tmp_path / "parts")) == len(lines[1])
+
+
+def test_a_kill_loses_minutes_not_steps(tmp_path, monkeypatch):
+    """Where steps are slow, checkpoints follow the clock."""
+    ticks = itertools.count(step=50)
+    monkeypatch.setattr(train_module, "perf_counter", lambda: float(next(ticks)))  # a look at the clock takes 50 s
+    saves = []
+    write = train_module.write_described
+    monkeypatch.setattr(train_module, "write_described", lambda *given: saves.append(given) or write(*given))
+    train_sb3("point", tmp_path, replace(SAC, checkpoint_every=10**6), seed=3, make=make)
+    assert len(saves) == 2  # by the clock, then not for 2,500 s after a save that took 50 s, and at the end
 
 
 def test_other_settings_are_refused(tmp_path):

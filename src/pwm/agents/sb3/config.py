@@ -47,7 +47,7 @@ class PPOConfig(Ranged):
     """Divide rewards by the running deviation of the discounted return."""
 
     checkpoint_every: Period = 500_000
-    """Environment steps between two checkpoints, from which the same command resumes."""
+    """Most steps between two checkpoints, from which the same command resumes; slow steps have them sooner."""
     log_every: Period = 30_000
     """Environment steps between two lines of metrics."""
 
@@ -82,7 +82,7 @@ class SACConfig(Ranged):
     """Divide rewards by the running deviation of the discounted return."""
 
     checkpoint_every: Period = 50_000
-    """Environment steps between two checkpoints (minutes of training); each holds the whole replay buffer."""
+    """Most steps between two checkpoints, each with the whole replay buffer; slow steps have them sooner."""
     log_every: Period = 10_000
     """Environment steps between two lines of metrics."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from pwm.tasks.vector import DifferentiableEnvironment, make_environment
 
 PHASE = "train"
 _FREE = ("checkpoint_every", "log_every")
+_SECONDS, _SHARE = 120.0, 0.02
+"""A checkpoint follows the one before after so many seconds, but takes at most this share of the time."""
 _LOGGED = {
     "train/value_loss": "critic_loss",
     "train/critic_loss": "critic_loss",
@@ -128,6 +131,7 @@ class _Watch(BaseCallback):
         self.config, self.budget, self.log, self.bar, self.save, self.member = config, budget, log, bar, save, member
         self.stopped = False
         self.saved = self.told = 0
+        self.saved_at, self.pause = perf_counter(), _SECONDS
 
     def _on_training_start(self) -> None:
         self.saved = self.told = self.num_timesteps = self.model.num_timesteps
@@ -137,9 +141,12 @@ class _Watch(BaseCallback):
         if steps - self.told >= self.config.log_every:
             self.tell()
         self.stopped = steps > self.saved and self.budget.spent()
-        if self.stopped or steps - self.saved >= self.config.checkpoint_every:
+        due = steps - self.saved >= self.config.checkpoint_every
+        start = perf_counter()
+        if self.stopped or due or (steps > self.saved and start - self.saved_at >= self.pause):
             self.save()
-            self.saved = steps
+            self.saved, self.saved_at = steps, perf_counter()
+            self.pause = max(_SECONDS, (self.saved_at - start) / _SHARE)  # a large replay buffer is slow to write
 
     def _on_step(self) -> bool:
         self.bar.advance(0 if self.stopped else self.config.num_envs)

@@ -35,6 +35,11 @@ class LocomotionMaker:
     packages: ClassVar[tuple[str, ...]] = ("newton", "warp-lang")
     """Packages of the simulator, beyond the library's own dependencies."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The user's files that the robot is built from."""
+        return self.mass_files or ()
+
     def __call__(self, render_mode: str | None = None) -> LocomotionTaskEnv:
         from pwm.tasks.locomotion.gymnasium_views import LocomotionTaskEnv
 
