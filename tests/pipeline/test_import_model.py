@@ -113,7 +113,7 @@ def test_round_trip(pwm, tmp_path, era):
 
 
 def test_export_of_our_own_model(pwm, pretrain, tmp_path):
-    run = pretrain("run", "--encoder-units", "16", "--units", "16", "16")
+    run = pretrain("run", "--preset", "as_paper", "--encoder-units", "16", "--units", "16", "16")
     outcome = pwm("export-model", run, "--out", tmp_path / "own.pt")
     assert outcome.code == 0 and "has no policy and no critics" in outcome.out
     assert pwm("import-model", tmp_path / "own.pt", "--out", "again", "--task", *TOYS).code == 0
@@ -122,9 +122,9 @@ def test_export_of_our_own_model(pwm, pretrain, tmp_path):
 
 
 def test_models_that_cannot_be_exported(pwm, pretrain, tmp_path):
-    run = pretrain("scaled", "--normalise-observations")
+    run = pretrain("scaled")
     assert "scales observations per task" in refused(pwm("export-model", run, "--out", "x.pt"))
-    run = pretrain("uneven", "--units", "16", "24")
+    run = pretrain("uneven", "--preset", "as_paper", "--units", "16", "24")
     assert "it cannot be exported" in refused(pwm("export-model", run, "--out", "x.pt"))
     assert not (tmp_path / "x.pt").exists()
     assert "no world model" in refused(pwm("export-model", tmp_path, "--out", "x.pt"))

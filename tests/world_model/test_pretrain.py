@@ -1,6 +1,5 @@
 """Pre-training: it learns, resumes to the same bits, and refuses what does not belong together."""
 
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.files import load_world_model, world_model_path
 from pwm.world_model.loss import world_model_loss
 from pwm.world_model.model import WorldModel
-from pwm.world_model.pretrain import Pretrainer, build_pretrainer, observation_moments, pretrain
+from pwm.world_model.pretrain import Pretrainer, build_pretrainer, pretrain
 from tests.interrupt import updates_of
 from tests.stores import drifting_points
 
@@ -76,29 +75,49 @@ def test_observations_are_normalised_by_the_training_episodes(store):
     assert torch.equal(plain.observation_scale, torch.ones(2, 2)) and not plain.observation_shift.any()
 
 
-def test_an_observation_that_never_changes_is_not_blown_up(tmp_path):
+@pytest.mark.parametrize("scale", [1e6, 1e-4])
+def test_rewards_that_the_code_does_not_hold_are_divided(tmp_path, scale):
+    """The model learns rewards in units of its own and returns them in those of the data."""
+    rng = np.random.default_rng(0)
     with StoreWriter(tmp_path) as writer:
-        writer.add_task("one", 2, 1, 4, 1)
-        writer.add_episode("one", np.full((5, 2), 7.0), np.zeros((4, 1)), np.zeros(4))
-    mean, std = observation_moments(open_store(tmp_path), "one", np.arange(1))
-    torch.testing.assert_close((mean, std), (torch.full((2,), 7.0), torch.full((2,), 0.01)))
-
-
-def test_moments_of_long_episodes_need_little_memory(tmp_path):
-    rows = 100.0 + np.random.default_rng(0).normal(size=(500_001, 8)).astype(np.float32) * np.float32(3.0)
-    with StoreWriter(tmp_path) as writer:
-        writer.add_task("one", 8, 1, 500_000, 1)
-        for part in (rows, rows[:5] - 9):
-            writer.add_episode("one", part, np.zeros((len(part) - 1, 1)), np.zeros(len(part) - 1))
+        writer.add_task("line", 2, 1, 20, 1)
+        for _ in range(20):
+            actions = rng.uniform(-1, 1, (20, 1))
+            x = np.concatenate([[0.0], np.cumsum(0.1 * actions[:, 0])]) + rng.uniform(-1, 1)
+            rewards = scale * (2 + np.sin(x[:-1]) + actions[:, 0])
+            writer.add_episode("line", np.stack([x, np.sin(x)], 1), actions, rewards)
     store = open_store(tmp_path)
-    tracemalloc.start()
-    mean, std = observation_moments(store, "one", np.arange(2))
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 10e6  # the observations take 16 MB, and three times that if they are copied whole
-    everything = np.concatenate((rows, rows[:5] - 9)).astype(np.float64)
-    np.testing.assert_allclose(mean, everything.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(std, everything.std(0, ddof=1), rtol=1e-5)
+    config = PretrainConfig(updates=400, batch_size=64, horizon=3, learning_rate=1e-3, held_out=0.2, evaluate_every=400)
+    trainer = build_pretrainer(store, MODEL, config)
+    assert 0.5 < trainer.model.reward_scale[0] / scale < 50
+    for _ in range(400):
+        trainer.update()
+    data, bound = store["line"], trainer.model.bind(["line"])
+    rows = np.arange(400) + np.arange(400) // 20
+    with torch.no_grad():
+        latents = bound.encode(torch.from_numpy(np.array(data.observations[rows])).unsqueeze(0))
+        foretold = bound.reward(latents, torch.from_numpy(np.array(data.actions)).unsqueeze(0))[0].numpy()
+    assert np.abs(foretold - data.rewards).mean() < 0.3 * data.rewards.std()
+    error = trainer.measure()["reward_error/line"]
+    assert 0.01 * scale < error < 0.5 * scale
+
+
+def test_small_units_are_normalised_like_large_ones(tmp_path):
+    """The same motion in metres and in micrometres: the same normalised observations."""
+    rng = np.random.default_rng(0)
+    motion = rng.normal(size=(5, 11, 2))
+    for name, unit in (("m", 1.0), ("um", 1e-6)):
+        with StoreWriter(tmp_path / name) as writer:
+            writer.add_task("one", 2, 1, 10, 1)
+            for episode in motion:
+                writer.add_episode("one", (unit * episode).astype("f4"), np.zeros((10, 1)), np.zeros(10))
+    config = PretrainConfig(batch_size=4, horizon=2)
+    models = [build_pretrainer(open_store(tmp_path / name), MODEL, config).model for name in ("m", "um")]
+    seen = [
+        unit * torch.from_numpy(motion).float() * m.observation_scale - m.observation_shift
+        for unit, m in zip((1.0, 1e-6), models, strict=True)
+    ]
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)
 
 
 def test_training_and_held_out_slices_come_from_apart(store):

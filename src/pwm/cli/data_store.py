@@ -21,7 +21,8 @@ from pwm.runtime.ranges import Episodes, Seed, Share
 class Inspect:
     """Show what is in an episode store, in one row per task.
 
-    The bars are a histogram of returns, with ten equal bins from the lowest to the highest."""
+    The bars are a histogram of returns, with ten equal bins from the lowest to the highest. Below the table, a note on
+    everything in the data that does not fit what training assumes, with its cure."""
 
     store: tyro.conf.Positional[Path]
     """Folder of the episode store."""
@@ -34,6 +35,7 @@ def inspect(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
+    from pwm.data.preflight import as_lines, preflight
     from pwm.data.store import open_store
     from pwm.data.summary import summarise
     from pwm.runtime.progress import progress
@@ -51,6 +53,8 @@ def inspect(arguments: Sequence[str]) -> int:
     for task, origin in origins:
         made = f"{counted(origin.episodes, 'episode')} by {origin.policy}"
         print(f"{task}: {made}, noise {origin.noise:g}, seed {origin.seed}")
+    for line in as_lines(preflight(store)):
+        print(line)
     return 0
 
 

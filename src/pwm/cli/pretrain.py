@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pwm.cli.parse import begin, parse, peek
 from pwm.runtime.ranges import Seed, Threads
-from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
+from pwm.world_model.config import PretrainConfig, WorldModelConfig, pretrain_preset, world_model_size
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Pretrain:
     size: str = "48"
     """Architecture by name: tiny, small, or 1, 5, 19, 48, 317 (the paper's is 48). The flags of the model below
     override single widths of it."""
+    preset: str = "normalised"
+    """normalised, or as_paper, which takes observations as they are; the flags of training below override single
+    fields of it."""
     seed: Seed = 0
     """Seed of initialisation, held-out episodes and batches."""
     device: str = "auto"
@@ -38,7 +41,9 @@ class Pretrain:
 
 def main(arguments: Sequence[str]) -> int:
     size = peek(arguments, "--size", Pretrain.size)
-    args = parse(Pretrain, "pretrain", arguments, size=size, model=world_model_size(size))
+    preset = peek(arguments, "--preset", Pretrain.preset)
+    defaults = {"model": world_model_size(size), "training": pretrain_preset(preset)}
+    args = parse(Pretrain, "pretrain", arguments, size=size, preset=preset, **defaults)
 
     from pwm.data.store import open_store
     from pwm.pipeline.pretrain import pretrain
@@ -47,6 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     again = begin("pretrain", arguments, args.threads, args.out)
     device = resolve_device(args.device)
     store = open_store(args.data, args.tasks or None, verify=args.verify)
-    pretrain(store, args.out, args.model, args.training, args.seed, device, **again)
+    training = replace(args.training, termination_weight=0.0) if "--no-episodic" in arguments else args.training
+    pretrain(store, args.out, args.model, training, args.seed, device, **again)
     print(f"World model in {args.out}. Next: pwm learn --world-model {args.out} --task {' '.join(store.tasks)}")
     return 0

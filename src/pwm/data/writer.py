@@ -169,7 +169,10 @@ class StoreWriter:
         where = f"task {task}, episode {len(writer.returns)}"
         limit = writer.facts["episode_length"]
         if not 1 <= steps <= limit:  # type: ignore[operator]
-            raise WrongEpisode(f"{where}: has {steps} rewards, must have 1 to {limit} (episode_length)")
+            repeat = writer.facts["action_repeat"]
+            raise WrongEpisode(
+                f"{where}: has {steps} rewards, must have 1 to {limit} (episode_length, at action repeat {repeat})"
+            )
         given = {"observations": observations, "actions": actions, "rewards": rewards}
         given["terminations"] = np.zeros(steps, bool) if terminations is None else terminations
         episode = {}

@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 
+from pwm.acting.policy_file import policy_path
+from pwm.data.preflight import as_facts
 from pwm.evaluation.evaluate import Simulator, evaluate_run
+from pwm.pipeline.checks import before_evaluation, show
 from pwm.pipeline.facts import task_files
 from pwm.runtime.device import resolve_device
 from pwm.runtime.files import PathLike
@@ -49,12 +52,18 @@ def evaluate(
             damaged, an environment fails or a worker process dies (naming task and seed).
     """
     device = resolve_device(device) if isinstance(device, str) else device
-    if run_file(run).exists():
-        known = read_run_file(run).get("config", {}).get("task_files", {})
-        refuse_changes(run, task_files(get_task(task) for task in known))
+    about = read_run_file(run) if run_file(run).exists() else {}
+    if about:
+        refuse_changes(run, task_files(get_task(task) for task in about.get("config", {}).get("task_files", {})))
+    tasks = about.get("tasks") or []
+    findings = show(
+        before_evaluation([task for task in tasks if policy_path(run, str(task.get("id")), 0).parent.is_dir()])
+    )
     results = evaluate_run(run, episodes, seed, film_seconds, device, clock, workers, return_ranges, simulator)
     if run_file(run).exists():
         settings = {"episodes": episodes, "seed": seed} | ({} if simulator == "task" else {"simulator": simulator})
         packages = dict.fromkeys(package for task in results["tasks"] for package in get_task(task).packages)
-        record_step(run, "evaluate", {"evaluate": settings}, command=command, packages=packages)
+        record_step(
+            run, "evaluate", {"evaluate": settings}, command=command, packages=packages, findings=as_facts(findings)
+        )
     return results

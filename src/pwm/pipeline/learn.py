@@ -16,8 +16,10 @@ from pwm.agents.pwm.estimate import estimate_learn, policy_update_flops
 from pwm.agents.pwm.learn import check_sizes, fleet_checkpoint
 from pwm.agents.pwm.learn import learn as learn_policies
 from pwm.agents.pwm.learner import fleet_description
+from pwm.data.preflight import Finding, as_facts
 from pwm.data.store import EpisodeStore
 from pwm.nn.native import description
+from pwm.pipeline.checks import before_learning, show
 from pwm.pipeline.facts import data_facts, task_facts
 from pwm.pipeline.timed_step import timed_step
 from pwm.runtime.checkpoint import check_same, digest, peek_description, updates_done
@@ -45,7 +47,8 @@ def learn(
 ) -> list[Policy]:
     """Learn one policy per task and seed in a frozen world model, in the run folder `out`.
 
-    The same call again resumes, or returns the finished policies.
+    The same call again resumes, or returns the finished policies. What in the data does not fit the world model is
+    printed, and kept in run.json.
 
     Args:
         model: a world model, or the run folder that holds it (then `out` defaults to that run).
@@ -71,11 +74,12 @@ def learn(
     tasks, seeds = list(dict.fromkeys(tasks or model.tasks)), list(dict.fromkeys(seeds))
     for task in tasks:  # before run.json says that they belong together
         check_sizes(model, store, task)
+    findings = show(before_learning(store, model, tasks))
     clock = clock or Stopwatch(out)
     return [
         policy
         for some_tasks, some_seeds in fleets(tasks, seeds, fleet)
-        for policy in _learn_fleet(model, store, out, some_tasks, config, some_seeds, device, command, clock)
+        for policy in _learn_fleet(model, store, out, some_tasks, config, some_seeds, device, command, clock, findings)
     ]
 
 
@@ -119,6 +123,7 @@ def _learn_fleet(
     device: torch.device,
     command: str | None,
     clock: Stopwatch,
+    findings: list[Finding],
 ) -> list[Policy]:
     """Learn one fleet of `learn`."""
     made_in = {"world_model": digest(model.state_dict()), "data": store.fingerprint()}
@@ -139,6 +144,7 @@ def _learn_fleet(
     if "pretrain" not in before.get("config", {}):  # a run with policies only
         known = {task["id"]: task for task in [*before.get("tasks", []), *task_facts(store, tasks)]}
         facts |= {"seed": before.get("seed", seeds[0]), "tasks": list(known.values())}
+    facts["findings"] = as_facts([finding for finding in findings if finding.task in tasks])
     record_step(out, f"learn {checkpoint.stem}", settings, parts=description(device), **facts)
     if done >= config.total_updates:
         policies = learn_policies(model, store, out, tasks, config, seeds, device)

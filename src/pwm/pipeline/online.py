@@ -26,9 +26,11 @@ from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.deployed import export_policies
 from pwm.agents.pwm.resume import Weights, start_from
 from pwm.data.growing import GrowingStore
+from pwm.data.preflight import Assumptions, as_facts, preflight
 from pwm.data.store import Episode, EpisodeStore
 from pwm.learning.budget import Budget
 from pwm.nn.native import description
+from pwm.pipeline.checks import show
 from pwm.runtime.checkpoint import check_same, digest, peek_description
 from pwm.runtime.config import to_dict
 from pwm.runtime.device import resolve_device
@@ -44,7 +46,7 @@ from pwm.tasks.vector import is_differentiable
 from pwm.world_model.config import PretrainConfig, WorldModelConfig
 from pwm.world_model.files import describe, save_world_model, world_model_path
 from pwm.world_model.model import WorldModel
-from pwm.world_model.pretrain import observation_moments
+from pwm.world_model.pretrain import adapt
 
 PHASE = "online"
 ENDLESS = 10**12
@@ -112,6 +114,9 @@ def online(
     packages = dict.fromkeys(package for spec in run.specs for package in spec.packages)
     if found := peek_description(run.checkpoint):
         check_same(run.checkpoint, found, run.about)  # before run.json says that they belong together
+    if data is not None:
+        logged = [spec.id for spec in run.specs if spec.id in data.tasks]
+        facts["findings"] = as_facts(show(preflight(data, logged, Assumptions(horizon=training.horizon))))
     record_step(out, PHASE, run.about, command=command, packages=packages, parts=description(device), **facts)
     with (clock or Stopwatch(out)).stage(PHASE):
         return run.run()
@@ -186,8 +191,9 @@ class _Run:
             model = WorldModel(replace(self.model, episodic=self.model.episodic or bool(ends)), new, *sizes, seed)
         else:
             model, new = deepcopy(start.model), start.new
-        for task in new if self.training.normalise_observations else ():
-            model.normalise_observations(task, *observation_moments(first, task, np.arange(len(first[task].lengths))))
+        for task in new:
+            everything = np.arange(len(first[task].lengths))
+            adapt(model, first, task, everything, self.training.normalise_observations, early=True)
         members = [(spec.id, seed) for spec, seed in self.members]
         planned = sum(self._counts(number, self._full(number))[1] for number in range(self._rounds()))
         learning = replace(self.learning, updates=planned if self.config.falling_rates else ENDLESS)

@@ -6,8 +6,10 @@ from functools import partial
 
 import torch
 
+from pwm.data.preflight import as_facts
 from pwm.data.store import EpisodeStore
 from pwm.nn.native import description
+from pwm.pipeline.checks import before_pretraining, show, with_terminations
 from pwm.pipeline.facts import data_facts, task_facts
 from pwm.pipeline.timed_step import timed_step
 from pwm.runtime.checkpoint import updates_done
@@ -37,8 +39,9 @@ def pretrain(
     """Pre-train one world model on all tasks of `store`, in the run folder `out`.
 
     The same call again resumes, or returns the finished model. `model` is an architecture or the name of one
-    ("tiny", "small", "1", "5", "19", "48", "317"); `config` defaults to the paper's settings; `command` repeats the
-    training, for run.json.
+    ("tiny", "small", "1", "5", "19", "48", "317"); `config` defaults to the paper's settings with normalised
+    observations; `command` repeats the training, for run.json. Terminations are learned where the data have them,
+    unless `config.termination_weight` is 0. What in the data does not fit is printed, and kept in run.json.
 
     Raises:
         PWMError: the data cannot be used, or `out` holds a world model with other data or settings.
@@ -46,6 +49,7 @@ def pretrain(
     device = resolve_device(device) if isinstance(device, str) else device
     model = world_model_size(model) if isinstance(model, str) else model
     config = config or PretrainConfig()
+    model = with_terminations(model, config, store)
     made_from = {"tasks": list(store.tasks), "seed": seed, "data": store.fingerprint()}
     settings = {"model": model, "pretrain": config, "made_from": made_from}
     weights = world_model_path(out)
@@ -57,8 +61,9 @@ def pretrain(
     if "import" in before:
         raise PWMError(f"{out}: has an imported world model; use another --out")
     known = "pretrain" in before
+    findings = as_facts(show(before_pretraining(store, model, config)))
     facts = {"command": command, "seed": seed, "data": data_facts(store), "tasks": task_facts(store)}
-    record_step(out, "pretrain", settings, parts=description(device), **facts)
+    record_step(out, "pretrain", settings, parts=description(device), findings=findings, **facts)
     if known and done >= config.updates and weights.exists():
         print(f"World model: skipped, pre-trained before ({done:,} updates, {weights})")
         return load_world_model(weights, device)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pwm.report.aggregate import Aggregate, read_aggregate, score_text
 from pwm.report.figures import film_figures, learning_figures, model_figures, note, section
+from pwm.report.notes import notes_section
 from pwm.report.record import RunRecord, TaskResult, read_run, unknown_columns
 from pwm.report.scores import aggregate_section
 from pwm.report.words import ABSENT, cells, count_policies, duration, expectations, number, scale, summary, tally
@@ -71,6 +72,7 @@ def build_page(record: RunRecord) -> str:
                 if record.trained_in_simulator or record.learned_online
                 else [learning_section(record), model_section(record)]
             ),
+            notes_section(record),
             clock_section(record),
             foot(record),
         ]

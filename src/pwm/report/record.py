@@ -208,11 +208,12 @@ def unknown_columns(rows: Iterable[TaskResult]) -> set[str]:
 def count_parameters(weights: Path) -> int | None:
     """Number of parameters of the world model in a file, from its header; None if there is no such file.
 
-    Does not count buffers (the scales of observations).
+    Does not count buffers (the scales of observations and rewards).
 
     Raises:
         PWMError: the file is damaged.
     """
     if not weights.is_file():
         return None
-    return sum(n for name, n in tensor_sizes(weights).items() if not name.startswith("model.observation_"))
+    buffers = ("model.observation_", "model.reward_scale")
+    return sum(n for name, n in tensor_sizes(weights).items() if not name.startswith(buffers))

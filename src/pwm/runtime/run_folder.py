@@ -41,6 +41,7 @@ _PARTS = {
     "config": dict[str, Any],
     "data": dict[str, Any],
     "estimates": dict[str, dict],
+    "preflight": dict[str, list],
     "tasks": list[dict],
     "seed": int,
     **dict.fromkeys(("commands", "versions"), dict[str, str]),
@@ -73,6 +74,7 @@ def record_step(
     tasks: Sequence[Mapping[str, Any]] | None = None,
     packages: Iterable[str] = (),
     parts: Mapping[str, str] | None = None,
+    findings: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """Merge one step into run.json, keeping entries of earlier steps that it does not replace.
 
@@ -83,6 +85,7 @@ def record_step(
         seed, data, tasks: replace the recorded ones if given.
         packages: further packages to list in "versions".
         parts: further entries of "versions", for what is not a package.
+        findings: what the step found about its data, for "preflight".
     """
     record = read_run_file(run)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -96,5 +99,7 @@ def record_step(
         "machine": machine(),
         "config": record.get("config", {}) | to_dict(dict(settings)),
     }
+    if findings is not None:
+        record["preflight"] = record.get("preflight", {}) | {step: list(findings)}
     if not run_file(run).exists() or record != read_run_file(run):
         write_json(run_file(run), record)

@@ -23,6 +23,7 @@ class Networks(Protocol):
     observation_scale: Tensor
     observation_shift: Tensor
     action_mask: Tensor
+    reward_scale: Tensor
 
     @property
     def heads(self) -> Mapping[str, nn.Module]:
@@ -50,6 +51,7 @@ class BoundModel:
         observation_scale: [..., observation_dim], factor for observations; 0 for padding.
         observation_shift: [..., observation_dim], subtracted afterwards; 0 for padding.
         action_mask: [..., action_dim], 1 for real entries and 0 for padding.
+        reward_scale: [...], real reward that the reward head calls 1.
     """
 
     def __init__(self, model: Networks, rows: Tensor) -> None:
@@ -58,6 +60,8 @@ class BoundModel:
         self.observation_scale = self._pick(model.observation_scale)
         self.observation_shift = self._pick(model.observation_shift)
         self.action_mask = self._pick(model.action_mask)
+        self.reward_scale = self._pick(model.reward_scale.unsqueeze(1)).squeeze(-1)
+        self._in_units = True
 
     def _pick(self, x: Tensor) -> Tensor:
         # On several threads, the gradient of x[rows] is summed in any order, that of index_select in a fixed one.
@@ -76,13 +80,19 @@ class BoundModel:
             old.copy_(new)
 
     def _moving(self) -> tuple[Tensor, ...]:
-        return *self.contexts.values(), self.observation_scale, self.observation_shift
+        return *self.contexts.values(), self.observation_scale, self.observation_shift, self.reward_scale
 
     def unmasked(self) -> BoundModel:
         """The same, but padded action entries reach the networks, as in the published code."""
         free = copy(self)
         free.action_mask = torch.ones_like(self.action_mask)
         return free
+
+    def scaled(self) -> BoundModel:
+        """The same, but `reward` leaves out `reward_scale`: policies learn from numbers that networks can represent."""
+        other = copy(self)
+        other._in_units = False
+        return other
 
     def encode(self, observation: Tensor) -> Tensor:
         """Observations [..., observation_dim] to latents [..., latent_dim]."""
@@ -125,8 +135,9 @@ class BoundModel:
         return self.head("reward", latent, action)
 
     def reward(self, latent: Tensor, action: Tensor, space: str = "true") -> Tensor:
-        """The expected reward [...]; `space` is "true" or "symlog", see `TwoHot.decode`."""
-        return self.model.two_hot.decode(self.reward_logits(latent, action), space)
+        """The expected reward [...] in the task's units; `space` is "true" or "symlog", see `TwoHot.decode`."""
+        reward = self.model.two_hot.decode(self.reward_logits(latent, action), space)
+        return reward * self.reward_scale if self._in_units else reward
 
     @property
     def terminates(self) -> bool:

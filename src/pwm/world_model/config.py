@@ -49,7 +49,7 @@ class WorldModelConfig(Ranged):
     bin_high: Annotated[float, Range(-30, 30)] = 10.0
     """Highest bin, in symlog space."""
     episodic: bool = False
-    """Whether to learn a termination head (needed only if episodes can end early)."""
+    """Whether to learn a termination head. `pretrain` does where episodes of the data terminate."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +79,7 @@ class PretrainConfig(Ranged):
     reward_weight: Weight = 0.1
     """Weight of the reward cross-entropy."""
     termination_weight: Weight = 1.0
-    """Weight of the termination cross-entropy (episodic tasks only)."""
+    """Weight of the termination cross-entropy; with 0, no terminations are learned, whatever the data have."""
     learning_rate: Positive = 3e-4
     """Adam's step size at the start."""
     final_learning_rate: Weight | None = None
@@ -102,7 +102,7 @@ class PretrainConfig(Ranged):
     recompute_steps: Annotated[int, Range(0, 10**5)] = 0
     """Rollout steps per block of gradient checkpointing, which recomputes activations in the backward pass to save
     memory; 0 keeps all activations."""
-    normalise_observations: bool = False
+    normalise_observations: bool = True
     """Whether observations are normalised to mean 0 and standard deviation 1 per task; not in the paper."""
     held_out: Decay = 0.05
     """Fraction of the episodes of each task that is held out to evaluate the model."""
@@ -110,6 +110,20 @@ class PretrainConfig(Ranged):
     """Updates between two evaluations on the held-out episodes."""
     checkpoint_every: Period = 500
     """Updates between two checkpoints, from which the same command resumes."""
+
+
+PRETRAIN_PRESETS: dict[str, PretrainConfig] = {
+    "normalised": PretrainConfig(),
+    "as_paper": PretrainConfig(normalise_observations=False),
+}
+"""The paper's settings, with observations normalised and as they are."""
+
+
+def pretrain_preset(name: str) -> PretrainConfig:
+    """The preset called `name`. Raises PWMError for an unknown name."""
+    if name not in PRETRAIN_PRESETS:
+        raise PWMError(f"--preset {name}: no such preset; choose one of {', '.join(PRETRAIN_PRESETS)}")
+    return PRETRAIN_PRESETS[name]
 
 
 SIZES: dict[str, WorldModelConfig] = {

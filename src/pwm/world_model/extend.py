@@ -45,6 +45,7 @@ def extended(model: WorldModel, specs: Sequence[TaskSpec]) -> WorldModel:
             tensor[: old.shape[0], : old.shape[1]] = old
             state[name] = tensor
     grown.load_state_dict(state)
+    grown.reward_scale[: len(model.tasks)] = model.reward_scale
     grown.embedding[len(model.tasks) :] = model.embedding.mean(dim=0)
     return grown
 
@@ -74,4 +75,5 @@ def _reward_error(model: WorldModel, row: int, candidate: int, batch: SliceBatch
     bound = model.bind(batch.tasks)
     model.embedding[row] = kept
     latents = torch.stack(bound.rollout(bound.encode(batch.observations[0]), batch.actions))
-    return model.two_hot.cross_entropy(bound.reward_logits(latents[:-1], batch.actions), batch.rewards).mean()
+    rewards = batch.rewards / bound.reward_scale
+    return model.two_hot.cross_entropy(bound.reward_logits(latents[:-1], batch.actions), rewards).mean()

@@ -21,7 +21,8 @@ def world_model_loss(model: WorldModel, batch: SliceBatch, config: PretrainConfi
     """Roll the latent out from the first observation, and compare it with encoded observations and real rewards.
 
     `sum_t rho^t [c_z mse(z_{t+1}, sg E(s_{t+1}, e)) + c_r CE(R(z_t, a_t, e), twohot(r_t))] / H`, mean over slices;
-    with a termination head, `c_d BCE` of its logit at z_{t+1} is added.
+    with a termination head, `c_d BCE` of its logit at z_{t+1} is added. Rewards r_t are divided by the model's
+    `reward_scale`.
 
     With `config.recompute_steps`, only the first latent of every block of so many steps is kept, and the backward pass
     recomputes the rest (gradient checkpointing, Chen et al. 2016).
@@ -59,7 +60,7 @@ def _block(bound: BoundModel, latent: Tensor, *data: Tensor) -> tuple[Tensor, li
     rolled = torch.stack(latents)
     errors = [F.mse_loss(rolled[1:], targets, reduction="none").mean(dim=(1, 2))]
     logits = bound.reward_logits(rolled[:-1], actions)
-    errors.append(bound.model.two_hot.cross_entropy(logits, rewards).mean(dim=1))
+    errors.append(bound.model.two_hot.cross_entropy(logits, rewards / bound.reward_scale).mean(dim=1))
     if bound.terminates:
         ended = bound.termination_logit(rolled[1:])
         bce = F.binary_cross_entropy_with_logits(ended, terminations.to(ended.dtype), reduction="none")

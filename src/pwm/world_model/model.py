@@ -57,6 +57,7 @@ class WorldModel(nn.Module):
         self.register_buffer("observation_scale", prefix_mask(observation_dims))
         self.register_buffer("observation_shift", torch.zeros(len(self.tasks), self.observation_dim))
         self.register_buffer("action_mask", prefix_mask(action_dims), persistent=False)
+        self.register_buffer("reward_scale", torch.ones(len(self.tasks)))
         self._initialise(seed)
 
     @torch.no_grad()
@@ -75,6 +76,20 @@ class WorldModel(nn.Module):
         row, width = self.index(task), len(mean)
         self.observation_scale[row, :width] = 1.0 / std
         self.observation_shift[row, :width] = mean / std
+
+    @torch.no_grad()
+    def scale_rewards(self, task: str, scale: float) -> None:
+        """Let the reward head learn r / scale for a task; `BoundModel.reward` returns r."""
+        self.reward_scale[self.index(task)] = scale
+
+    def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if bool((self.reward_scale == 1.0).all()):  # files and hashes are then those of models without it
+            del destination[f"{prefix}reward_scale"]
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
+        state_dict.setdefault(f"{prefix}reward_scale", torch.ones_like(self.reward_scale))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def index(self, task: str) -> int:
         """Row of a task id in the embedding. Raises PWMError if the model was not trained on it."""

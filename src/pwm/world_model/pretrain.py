@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pwm.data.moments import divisors, moments
+from pwm.data.preflight import Grid, reward_scale
 from pwm.data.sampler import SliceBatch, SliceSampler, split_episodes
 from pwm.data.store import EpisodeStore
 from pwm.learning.loop import train
@@ -36,7 +38,6 @@ from pwm.world_model.model import WorldModel
 
 _HELD_OUT_BATCH = 512
 _LOG_EVERY = 25
-_MOMENTS_CHUNK = 1 << 18  # numbers that `observation_moments` holds in float64 at a time
 _KIND = "world model checkpoint"
 _FAILURE = (
     "world model: {name} is {number} at update {step}; train again with a lower learning_rate into another --out{kept}"
@@ -108,12 +109,12 @@ class Pretrainer:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Losses on the held-out slices and, per task, the `reward_correlation`; empty if there are none."""
+        """Losses on the held-out slices and, per task, the `foretold_rewards`; empty if there are none."""
         if self.held_out is None:
             return {}
         _, parts = self.loss(self.model, self.held_out, self.config)
         values = {f"held_out_{name}": float(value) for name, value in parts.items()}
-        return values | reward_correlation(self.model, self.held_out)
+        return values | foretold_rewards(self.model, self.held_out)
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and Adam's state by name; with `updates`, everything that resuming needs."""
@@ -160,9 +161,8 @@ def build_pretrainer(
     dims = [(store[task].observation_dim, store[task].action_dim) for task in store.tasks]
     model = WorldModel(model_config, store.tasks, [o for o, _ in dims], [a for _, a in dims], seed)
     split, reserved = split_episodes(store, config.held_out, seed)
-    if config.normalise_observations:
-        for task in store.tasks:
-            model.normalise_observations(task, *observation_moments(store, task, split[task]))
+    for task in store.tasks:
+        adapt(model, store, task, split[task], config.normalise_observations)
     rows = config.batch_size * config.horizon
     samplers = [SliceSampler(store, h, max(rows // h, 1), seed, device, split, config.early_starts) for h in horizons]
 
@@ -177,24 +177,26 @@ def build_pretrainer(
     return Pretrainer(model.to(device), sampler, world_model_loss, config, about, held_out)
 
 
-def observation_moments(store: EpisodeStore, task: str, episodes: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [observation_dim] over (at most 256 of) the given episodes of a task.
+def adapt(
+    model: WorldModel, store: EpisodeStore, task: str, episodes: np.ndarray, normalise: bool, early: bool = False
+) -> None:
+    """Let a model see a task in numbers that networks can take: rewards divided where the reward code does not hold
+    them (`reward_scale`), and observations normalised by the given episodes if `normalise`.
 
-    Episodes are read piece by piece, so memory does not grow with their length.
+    Args:
+        early: the episodes are the first few of many; later rewards and observations may be much larger.
     """
-    data = store[task]
-    step = max(_MOMENTS_CHUNK // data.observation_dim, 1)
-    count, mean, squares = 0, np.zeros(data.observation_dim), np.zeros(data.observation_dim)
-    for e in episodes[:: max(1, len(episodes) // 256)]:
-        rows = data.episode(e).observations
-        for first in range(0, len(rows), step):
-            piece = rows[first : first + step].astype(np.float64)
-            own, away = len(piece), piece.mean(axis=0) - mean
-            squares += ((piece - piece.mean(axis=0)) ** 2).sum(axis=0) + away**2 * (count * own / (count + own))
-            mean += away * (own / (count + own))
-            count += own
-    std = torch.from_numpy(np.sqrt(squares / max(count - 1, 1)))
-    return torch.from_numpy(mean).float(), std.clamp(min=1e-2).float()
+    model.scale_rewards(task, reward_scale(store[task], grid_of(model.config), least=0.01 if early else 1.0))
+    if normalise:
+        mean, deviation = moments(store, task, episodes)
+        model.normalise_observations(
+            task, torch.from_numpy(mean).float(), torch.from_numpy(divisors(mean, deviation, early)).float()
+        )
+
+
+def grid_of(config: WorldModelConfig) -> Grid:
+    """The reward code of a world model."""
+    return Grid(config.bins, config.bin_low, config.bin_high)
 
 
 def backward(model: WorldModel, loss: Loss, batch: SliceBatch, config: PretrainConfig) -> dict[str, Tensor]:
@@ -227,17 +229,21 @@ def micro_batches(batch: SliceBatch, config: PretrainConfig) -> Iterator[tuple[S
 
 
 @torch.no_grad()
-def reward_correlation(model: WorldModel, batch: SliceBatch) -> dict[str, float]:
-    """Per task, the correlation of a slice's last reward with the model's prediction of it from the first observation.
+def foretold_rewards(model: WorldModel, batch: SliceBatch) -> dict[str, float]:
+    """How well the model predicts a slice's last reward from the first observation, per task.
 
-    Values are named `foresight/<task>`; tasks whose last rewards are all equal are left out.
+    `foresight/<task>` is the correlation of prediction and reward, and left out where the rewards are all equal;
+    `reward_error/<task>` is the mean distance between them, in the task's units.
     """
-    bound = model.bind(batch.tasks)
+    bound = model.bind(batch.tasks).scaled()
     latent = bound.rollout(bound.encode(batch.observations[0]), batch.actions[:-1])[-1]
     predicted = bound.reward(latent, batch.actions[-1])
     values = {}
+    both = torch.stack((predicted, batch.rewards[-1] / bound.reward_scale))
     for row, task in enumerate(model.tasks):
-        pair = torch.stack((predicted, batch.rewards[-1]))[:, batch.tasks == row]
+        pair = both[:, batch.tasks == row]
+        if pair.shape[1] > 0:
+            values[f"reward_error/{task}"] = float((pair[0] - pair[1]).abs().mean() * model.reward_scale[row])
         if pair.shape[1] > 2 and float(pair.std(dim=1).min()) > 1e-6:
             values[f"foresight/{task}"] = float(torch.corrcoef(pair)[0, 1])
     return values

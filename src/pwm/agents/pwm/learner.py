@@ -96,7 +96,7 @@ class FleetLearner:
         )
         self._run = CapturedStep(self._phase, device, config.cuda_graph)
         with torch.no_grad():
-            self.bound = model.bind(self.tasks)
+            self.bound = model.bind(self.tasks).scaled()
         self.updates = 0
 
     def batch(self) -> PolicyBatch:
@@ -115,7 +115,8 @@ class FleetLearner:
     def update(self) -> dict[str, Tensor]:
         """The next update of every member; returns metrics, each [members].
 
-        The first `behaviour_updates` are imitation only. Each of the `updates` after them has one imagined rollout, an
+        Returns, rewards and values are in the task's units, where `reward_space` is "true". The first
+        `behaviour_updates` are imitation only. Each of the `updates` after them has one imagined rollout, an
         actor step (except during the critics' warm-up) and `critic_passes * critic_splits` critic steps.
         """
         config, step = self.config, self.updates - self.config.behaviour_updates
@@ -179,10 +180,11 @@ class FleetLearner:
         del terms  # frees the graph
         self.scale.update(returns)
         targets = critic_targets(critic, rollout, config)
+        units = self.bound.reward_scale.squeeze(-1)
         return {
-            "imagined_return": returns.mean(dim=1),
-            "imagined_reward": rollout.rewards.mean(dim=(0, 2)),
-            "value": targets.mean(dim=(0, 2)),
+            "imagined_return": returns.mean(dim=1) * units,
+            "imagined_reward": rollout.rewards.mean(dim=(0, 2)) * units,
+            "value": targets.mean(dim=(0, 2)) * units,
             "actor_grad_norm": norms,
             "critic_loss": self._fit_critic(rollout, targets),
             "behaviour_loss": behaviour,

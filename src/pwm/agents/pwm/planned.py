@@ -62,7 +62,7 @@ class PlannedPolicy(nn.Module):
             PWMError: the last axis is not the task's observation width, or an entry is not finite.
         """
         rows = padded_observations(self, observation, self.model.observation_dim).to(self.policy_noise.device)
-        bound, config = self.model.bind([self.task]), self.config
+        bound, config = self.model.bind([self.task]).scaled(), self.config
         actions = []
         for part in rows.split(_ROWS, dim=1):
             latent, count = bound.encode(part), part.shape[1]

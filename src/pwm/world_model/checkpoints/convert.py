@@ -66,13 +66,19 @@ def to_agent(model: WorldModel, heads: dict[str, Tensor]) -> Agent:
     """The agent in TD-MPC2's order: the reverse of `to_world_model` and `heads_of`.
 
     Raises:
-        PWMError: the model normalises observations per task, which TD-MPC2 does not support.
+        PWMError: the model normalises observations or scales rewards per task, which TD-MPC2 does not support.
     """
     mask = prefix_mask(model.observation_dims)
     if bool(model.observation_shift.any()) or not torch.equal(model.observation_scale.cpu(), mask):
         raise PWMError(
             "the world model scales observations per task, and TD-MPC2 does not; "
-            "pre-train one without --normalise-observations to export it"
+            "pre-train one with --preset as_paper to export it"
+        )
+    if bool((model.reward_scale != 1.0).any()):
+        k = int((model.reward_scale != 1.0).nonzero()[0])
+        raise PWMError(
+            f"the world model divides the rewards of {model.tasks[k]} by {float(model.reward_scale[k]):g}, and TD-MPC2 "
+            "does not; scale the rewards of the data, and pre-train one on them, to export it"
         )
     stacks = {name: _stack_of(network) for name, network in model.networks().items() if name in _TRUNK}
     stacks |= {name: _head(name, heads) for name in HEADS if f"{name}.0.weight" in heads}
