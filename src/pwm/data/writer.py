@@ -16,6 +16,7 @@ from pwm.data.manifest import ARRAYS, UNTAGGED, FileEntry, Origin, Returns, Task
 from pwm.runtime.config import require
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, cannot_write, sha256, write_array
+from pwm.runtime.lock import FolderLock
 from pwm.runtime.progress import progress
 
 ACTION_TOLERANCE = 1e-6  # how far an action may exceed [-1, 1], for rounding
@@ -95,6 +96,8 @@ class _TaskWriter:
             file.discard()
         for name in ("offsets", "quality"):
             (self.folder / f"{name}.npy").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or gone
+            self.folder.rmdir()
 
 
 class StoreWriter:
@@ -104,12 +107,14 @@ class StoreWriter:
     `with` block with an exception also removes its files.
 
     Raises:
-        PWMError: `path` already holds a store, or the disk cannot be written to.
+        PWMError: `path` already holds a store, another writer is at work there, or the disk cannot be written to.
     """
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
+        self._lock = FolderLock(self.path)
         if (self.path / manifest.MANIFEST).exists():
+            self._lock.release()
             raise PWMError(f"{self.path}: already holds an episode store; choose another path or remove it first")
         self._tasks: dict[str, _TaskWriter] = {}
         self._qualities: dict[str, int] = {}
@@ -217,6 +222,7 @@ class StoreWriter:
             self.abort()
             raise cannot_write(self.path, error) from error
         manifest.write_manifest(self.path, entries, qualities)
+        self._lock.release()
 
     def _finish(self, qualities: Sequence[str], show: bool) -> Iterator[TaskEntry]:
         codes = np.full(UNTAGGED + 1, UNTAGGED, np.uint8)
@@ -233,6 +239,7 @@ class StoreWriter:
         self._closed = True
         for writer in self._tasks.values():
             writer.discard()
+        self._lock.release()
 
     def __enter__(self) -> StoreWriter:
         return self

@@ -14,11 +14,13 @@ from pwm.pipeline.checks import before_evaluation, show
 from pwm.pipeline.facts import task_files
 from pwm.runtime.device import resolve_device
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.run_folder import read_run_file, record_step, refuse_changes, run_file
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.tasks.registry import get_task
 
 
+@alone("run", make=False)
 def evaluate(
     run: PathLike,
     episodes: int = 10,

@@ -17,6 +17,7 @@ from pwm.data.store import EpisodeStore, open_store
 from pwm.pipeline.online import Play, Start, online
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.run_folder import read_run_file
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.tasks.registry import get_task
@@ -25,6 +26,7 @@ from pwm.world_model.extend import extended
 from pwm.world_model.files import load_world_model
 
 
+@alone("out")
 def finetune(
     run: PathLike,
     out: PathLike,

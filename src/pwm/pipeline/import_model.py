@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike, sha256
+from pwm.runtime.lock import alone
 from pwm.runtime.progress import progress
 from pwm.runtime.run_folder import read_run_file, record_step
 from pwm.world_model.checkpoints.files import Checkpoint, read_checkpoint, save_heads
 from pwm.world_model.files import save_world_model, world_model_path
 
 
+@alone("out")
 def import_checkpoint(
     file: PathLike, out: PathLike, tasks: Sequence[str] = (), command: str | None = None
 ) -> Checkpoint | None:

@@ -26,12 +26,14 @@ from pwm.runtime.checkpoint import check_same, digest, peek_description, updates
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.run_folder import read_run_file, record_step
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.world_model.files import load_world_model
 from pwm.world_model.model import WorldModel
 
 
+@alone("out", "model")
 def learn(
     model: WorldModel | PathLike,
     store: EpisodeStore,

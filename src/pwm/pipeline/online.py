@@ -36,6 +36,7 @@ from pwm.runtime.config import to_dict
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.metrics import MetricsLog
 from pwm.runtime.progress import Progress, progress
 from pwm.runtime.run_folder import record_step
@@ -69,6 +70,7 @@ Play = Callable[[ExploringPolicy, int], Sequence[Episode]]
 """Plays so many episodes with a policy, and returns them."""
 
 
+@alone("out")
 def online(
     tasks: Sequence[str],
     out: PathLike,

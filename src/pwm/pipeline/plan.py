@@ -9,11 +9,13 @@ from pwm.agents.plan_config import PlanConfig
 from pwm.agents.pwm.planned import planned_policies
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.progress import progress
 from pwm.runtime.run_folder import read_run_file, record_step
 from pwm.world_model.files import load_world_model
 
 
+@alone("out")
 def plan(
     run: PathLike,
     out: PathLike,

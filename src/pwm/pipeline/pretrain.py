@@ -16,6 +16,7 @@ from pwm.runtime.checkpoint import updates_done
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.run_folder import read_run_file, record_step, refuse_changes
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.world_model.config import PretrainConfig, WorldModelConfig, world_model_size
@@ -25,6 +26,7 @@ from pwm.world_model.model import WorldModel
 from pwm.world_model.pretrain import pretrain as pretrain_world_model
 
 
+@alone("out")
 def pretrain(
     store: EpisodeStore,
     out: PathLike,

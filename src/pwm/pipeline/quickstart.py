@@ -13,10 +13,12 @@ from pwm.pipeline.pretrain import pretrain
 from pwm.pipeline.recipe import Recipe
 from pwm.report.page import write_report
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.tasks.registry import get_task
 
 
+@alone("out")
 def run_quickstart(
     out: PathLike,
     recipe: Recipe,

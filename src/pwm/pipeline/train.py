@@ -15,6 +15,7 @@ from pwm.pipeline.facts import task_files
 from pwm.runtime.device import resolve_device
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+from pwm.runtime.lock import alone
 from pwm.runtime.run_folder import record_step, refuse_changes
 from pwm.runtime.stopwatch import Stopwatch
 from pwm.tasks.environment_config import EnvironmentConfig
@@ -25,6 +26,7 @@ FREE = ("checkpoint_every", "log_every")
 """Settings that a resumed run may change."""
 
 
+@alone("out")
 def train(
     task: str,
     out: PathLike,
