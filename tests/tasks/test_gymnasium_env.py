@@ -1,3 +1,5 @@
+from functools import partial
+
 import gymnasium
 import numpy as np
 import pytest
@@ -72,6 +74,33 @@ def test_render_mode_reaches_the_environment():
     env = walk_task().make(render_mode="rgb_array")
     assert env.render_mode == "rgb_array" and env.render().shape == (4, 6, 3)
     assert env.metadata["render_fps"] == pytest.approx(50 / 3)
+
+
+class Unseeded(Walk):
+    def reset(self, *, seed=None, options=None):
+        return super().reset()
+
+
+def test_an_environment_that_ignores_its_seed_is_named(capsys):
+    assert walk_task() and capsys.readouterr().err == ""
+    walk_task(make=Unseeded)
+    assert "note: walk: two resets with the same seed begin differently (by up to" in capsys.readouterr().err
+
+
+class ResetsItself(Walk):
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        if terminated:
+            info |= {"final_observation": observation}
+            observation, _ = self.reset()
+        return observation, reward, terminated, truncated, info
+
+
+def test_the_last_observation_of_an_environment_that_resets_itself_is_its_own():
+    env = walk_task(make=partial(ResetsItself, wall=4.0)).make()
+    env.reset(seed=0)
+    flat, _, terminated, _, _ = env.step(np.ones(2))
+    assert terminated and flat[0] > 8.0
 
 
 def test_any_gymnasium_id():

@@ -85,6 +85,37 @@ def test_pytorch_can_train_after_a_picture_was_drawn():
     assert (child.returncode, child.stdout.strip()) == (0, "alive"), child.stderr
 
 
+GYMNASIUM_WITHOUT_A_DISPLAY = """
+import os
+from pwm.tasks.gymnasium_env import task_from_gymnasium
+env = task_from_gymnasium("Hopper-v5").make(render_mode="rgb_array")
+env.reset(seed=0)
+picture = env.render()
+import triton  # PyTorch imports it with its first optimiser
+print(picture.std() > 1, os.environ.get("MUJOCO_GL"))
+"""
+
+
+def test_gymnasium_draws_without_a_display_as_we_do():
+    if reason := rendering.probe_rendering().reason:
+        pytest.skip(reason)
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton is not installed")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", GYMNASIUM_WITHOUT_A_DISPLAY]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    assert (child.returncode, child.stdout.strip()) == (0, "True None"), child.stderr
+
+
+def test_gymnasium_without_rendering_is_an_error_with_the_reason(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", rendering)  # any module: it counts as loaded
+    monkeypatch.setenv("MUJOCO_GL", "disabled")
+    with pytest.raises(PWMError, match="switches rendering off"), rendering.working_gl():
+        pass
+
+
 @pytest.mark.parametrize(("mujoco_gl", "reason"), [("disabled", "unset it"), ("bogus", "unset MUJOCO_GL .now 'bogus'")])
 def test_without_rendering_there_is_a_reason_and_stepping_works(monkeypatch, mujoco_gl, reason):
     env = get_task("cartpole-swingup").make(render_mode="rgb_array")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -10,7 +12,7 @@ import gymnasium
 import numpy as np
 
 from pwm.runtime.errors import PWMError
-from pwm.tasks.rendering import MujocoRenderer
+from pwm.tasks.rendering import MujocoRenderer, working_gl
 from pwm.tasks.spec import TaskSpec
 
 Start = tuple[np.ndarray, dict[str, Any]]
@@ -64,7 +66,9 @@ def task_from_factory(
 
     `make()` is called without arguments for stepping and as `make(render_mode="rgb_array")` for films. Observations are
     flattened to float32 by Gymnasium; bounded Box actions of any range and shape are flattened and mapped to [-1, 1].
-    After the environment's `reset(seed=s)`, the episode must be a function of s and the actions.
+    After the environment's `reset(seed=s)`, the episode must be a function of s and the actions; a note on stderr says
+    so if two resets differ. Of an environment that resets itself within `step`, the last observation is taken from
+    "final_observation" (or "final_obs") in its info.
 
     Raises PWMError if the environment cannot be made or its spaces are not supported.
     """
@@ -77,6 +81,7 @@ def task_from_factory(
         raise PWMError(f"task {task_id}: its environment cannot be made: {error}") from error
     try:
         observation_dim, action_dim = env.observation_space.shape[0], env.action_space.shape[0]
+        _note_without_seed(env, task_id)
     finally:
         env.close()
     return TaskSpec(task_id, observation_dim, action_dim, episode_length, action_repeat, score, build, return_range)
@@ -144,6 +149,8 @@ class GymnasiumTaskEnv(gymnasium.Env):
         self._step += 1
         truncated = bool(truncated) or self._step >= self._episode_length
         self._running = not (terminated or truncated)
+        if terminated or truncated:  # an environment that resets itself keeps the last observation here
+            observation = info.get("final_observation", info.get("final_obs", observation))
         flat = self._flatten(observation)
         if not np.isfinite(total):
             raise PWMError(f"the environment gave the reward {total} at agent step {self._step}")
@@ -153,7 +160,8 @@ class GymnasiumTaskEnv(gymnasium.Env):
 
     def render(self) -> np.ndarray | None:
         """The environment's own picture."""
-        return self._env.render()
+        with working_gl():
+            return self._env.render()
 
     def close(self) -> None:
         """Closes the environment."""
@@ -196,6 +204,19 @@ def check_render_mode(render_mode: str | None) -> None:
     """Raises PWMError unless it is None or "rgb_array"."""
     if render_mode not in (None, "rgb_array"):
         raise PWMError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+
+
+def _note_without_seed(env: gymnasium.Env, task_id: str) -> None:
+    """Say so if two resets with the same seed begin differently; an environment that fails says so when it is used."""
+    with contextlib.suppress(Exception):
+        first, again = (env.reset(seed=0)[0].copy() for _ in range(2))
+        if not np.array_equal(first, again):
+            print(
+                f"note: {task_id}: two resets with the same seed begin differently (by up to "
+                f"{np.abs(first - again).max():.3g}): evaluations are not of the same episodes and cannot be repeated; "
+                "draw the start from self.np_random after super().reset(seed=seed)",
+                file=sys.stderr,
+            )
 
 
 def _make_adapted(make: Callable[..., gymnasium.Env], *settings: Any, render_mode: str | None = None) -> gymnasium.Env:

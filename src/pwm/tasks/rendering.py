@@ -14,7 +14,8 @@ import subprocess
 import sys
 import warnings
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,32 @@ def probe_rendering() -> Rendering:
     are tried in this order. Never raises and changes no environment variable.
     """
     return _probe(os.environ.get("MUJOCO_GL", "").strip().lower())
+
+
+@contextmanager
+def working_gl() -> Iterator[None]:
+    """Let other MuJoCo renderers in this block, such as Gymnasium's, use the backend that `probe_rendering` found.
+
+    Left alone, they begin with GLFW, which without a display can end the process. Where MuJoCo is not loaded, this does
+    nothing.
+
+    Raises:
+        PWMError: no backend works.
+    """
+    if "mujoco" not in sys.modules:
+        yield
+        return
+    before, rendering = os.environ.get("MUJOCO_GL"), probe_rendering()
+    if rendering.backend is None:
+        raise PWMError(f"cannot render: {rendering.reason}")
+    _load_triton_first()
+    os.environ["MUJOCO_GL"] = rendering.backend
+    try:
+        yield
+    finally:
+        del os.environ["MUJOCO_GL"]
+        if before is not None:
+            os.environ["MUJOCO_GL"] = before
 
 
 class MujocoRenderer:
