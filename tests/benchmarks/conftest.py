@@ -20,7 +20,15 @@ POLICY = PolicyConfig(
     return_scale="none",
     precision="float32",
 )
-PRETRAIN = PretrainConfig(batch_size=10, horizon=6, updates=4, held_out=0.0, grad_norm=0.5, precision="float32")
+PRETRAIN = PretrainConfig(
+    batch_size=10,
+    horizon=6,
+    updates=4,
+    held_out=0.0,
+    grad_norm=0.5,
+    precision="float32",
+    normalise_observations=False,
+)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ class Run(NamedTuple):
     """The mean return to reach, per task."""
     minutes: float | None = None
     """CPU minutes to reach it in."""
+    training: Mapping[str, Any] = {}
+    """Settings of the world model's updates other than the defaults."""
     learning: Mapping[str, Any] = {}
     """Settings of the policies other than the defaults."""
     rounds: Mapping[str, Any] = {}
@@ -40,6 +42,9 @@ RUNS = {
     "walker-walk": Run(("walker-walk",), 150, (900,), 30),
     "cartpole-swingup": Run(("cartpole-swingup",), 150, (800,), 30),
     "four tasks": Run(FOUR, 150, (902.5, 855, 855, 760), 100),
+    "walker-walk, larger batches": Run(
+        ("walker-walk",), 150, (900,), 30, training={"batch_size": 256}, learning={"critic_passes": 2}
+    ),
     "walker-walk, rollouts of 16": Run(("walker-walk",), 150, learning={"horizon": 16}),
     "walker-walk, newest kept": Run(("walker-walk",), 150, rounds={"gate": 1.0}),
     "cheetah-run": Run(("cheetah-run",), 200),
@@ -106,7 +111,7 @@ def run_part(part: str, runs: Path, tiny: bool) -> dict[str, Any]:
     name, seed = part.split("/")
     own, out = RUNS[name], runs / f"online-{name.replace(', ', '-').replace(' ', '-')}-seed{seed}"
     config = OnlineConfig(episodes=own.episodes, evaluate_every=10, **own.rounds)
-    training, learning = TRAINING, replace(LEARNING, **own.learning)
+    training, learning = replace(TRAINING, **own.training), replace(LEARNING, **own.learning)
     if tiny:
         config, training, learning = (replace(c, **toy) for c, toy in zip((config, training, learning), TOY))
     command = f"{COMMAND} --only '{part}'"
