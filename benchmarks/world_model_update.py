@@ -35,9 +35,7 @@ def run(context: Context, batches: tuple[int, ...] = BATCHES) -> Iterator[tuple[
 
 
 def _step(context: Context, size: str, batch: int, store: EpisodeStore) -> Record:
-    config = PretrainConfig(
-        batch_size=batch, held_out=0.0, precision=context.precision, normalise_observations=False
-    )
+    config = PretrainConfig(batch_size=batch, held_out=0.0, precision=context.precision, normalise_observations=False)
     trainer = build_pretrainer(store, world_model_size(size), config, device=context.device)
     model = trainer.model
     workload.randomise(model, 0)

@@ -12,7 +12,7 @@ from benchmarks.reference.convert import convert_world_model
 from benchmarks.reference.policy_update import PolicyTrainer
 from benchmarks.reference.world_model_update import WorldModelTrainer
 from pwm.agents.pwm.config import PolicyConfig
-from pwm.agents.pwm.estimate import action_flops, policy_update_flops
+from pwm.agents.pwm.estimate import action_flops, phase_flops, policy_update_flops
 from pwm.world_model.config import PretrainConfig, world_model_size
 from pwm.world_model.estimate import mlp_flops, world_model_update_flops
 from pwm.world_model.pretrain import build_pretrainer
@@ -39,6 +39,16 @@ def test_policy_update(model, store, detach, members):
     learner = workload.fleet(model.freeze(), store, config, members)
     formula = policy_update_flops(MODEL, config, members, model.observation_dim, model.action_dim)
     assert counted(learner.update) == pytest.approx(formula, rel=RELATIVE)
+
+
+def test_updates_of_each_phase(model, store):
+    config = replace(POLICY, behaviour_weight=1.0, behaviour_updates=2, critic_warmup=2, updates=9)
+    learner = workload.fleet(model.freeze(), store, config, 1)
+    formula = phase_flops(MODEL, config, model.observation_dim, model.action_dim)
+    for phase, first in (("imitation", 0), ("imagination", 4)):
+        learner.updates = first
+        assert counted(learner.update) == pytest.approx(formula[phase], rel=RELATIVE)
+    assert config.phases == {"imitation": 2, "critics": 2, "imagination": 7}
 
 
 def test_policy_update_grows_with_every_part():

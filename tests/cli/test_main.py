@@ -66,6 +66,12 @@ def test_unknown_command(pwm):
     assert "choose one of quickstart, pretrain" in pwm("xyz").err
 
 
+@pytest.mark.parametrize("name", ["export-policy", "load-policy", "export-policies"])
+def test_a_command_for_policies_does_not_suggest_one_for_models(pwm, name):
+    outcome = pwm(name, "runs/mine")
+    assert outcome.code == 2 and "pwm.load_policy(FILE) opens" in outcome.err and "model" not in outcome.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "culprit"),
     [

@@ -303,9 +303,11 @@ def test_films(run, tasks, monkeypatch, capsys):
     assert "Films: skipped 1 of 2" in capsys.readouterr().out and film.read_bytes()[8:12] == b"WEBP"
 
 
-def test_why_there_is_no_film(run, tasks, monkeypatch):
+def test_why_there_is_no_film(run, tasks, monkeypatch, capsys):
     monkeypatch.setattr(module, "write_film", lambda *args: "no OpenGL here")
     entry = evaluate_run(run, 1)["tasks"]["toy-a"]
+    said = capsys.readouterr().out
+    assert "No film of toy-a, toy-b: no OpenGL here\n" in said and "Films:" not in said
     assert entry["film_note"] == "no OpenGL here" and "film" not in entry
     monkeypatch.undo()
     registry.list_tasks()

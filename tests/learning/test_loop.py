@@ -110,7 +110,7 @@ def test_lines_hold_what_is_measured_of_each_member(tmp_path, monkeypatch):
             shown.append((steps, values))
 
     def progress(*args):
-        assert args == ("Test", 4, 1)
+        assert args == ("Test", 4, 1, ())
         return Bar()
 
     def measure(numbers):

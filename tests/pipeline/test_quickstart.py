@@ -20,7 +20,7 @@ def test_the_whole_pipeline_twice(pwm, tiny):
     outcome = pwm(*tiny, "run")
     assert (outcome.code, outcome.err) == (0, "")
     assert "Data: 288 transitions of toy-a, toy-b" in outcome.out and "skipped" not in outcome.out
-    for step in ("World model: 40/40", "Policies: 20/20", "Evaluation: 24/24", "Films: 2/2"):
+    for step in ("World model: 40/40", "Policies: 20/20  imagination 15/15", "Evaluation: 24/24", "Films: 2/2"):
         assert step in outcome.out
     assert "≥ 90 %" in outcome.out and "of 2" in outcome.out and "Report in run/report.html, after " in outcome.out
     run = Path("run")

@@ -1,11 +1,14 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from pwm.evaluation.aggregate import aggregate
 from pwm.report.aggregate import aggregate_text
 from pwm.report.table import results_table, results_text
 from pwm.runtime.errors import PWMError
+from pwm.tasks.registry import get_task
 from tests.report.fake_run import results, wide_results
 
 
@@ -50,6 +53,19 @@ def test_the_aggregate_as_text():
     one = aggregate_text(wide_results(seeds=1, scale=False)).splitlines()
     assert one[2].split()[2] == "undefined" and "no common scale" in one[-2] and "is undefined" in one[-1]
     assert aggregate_text(results()) == ""
+
+
+@pytest.mark.parametrize(("tasks", "left"), [(["walker-walk"], ""), (["walker-walk", "stiff-pendulum"], "Left out")])
+def test_one_score_is_not_aggregated(tasks, left):
+    specs = {"walker-walk": get_task("walker-walk")}
+    specs["stiff-pendulum"] = replace(specs["walker-walk"], id="stiff-pendulum", return_range=None)
+    content = {"tasks": {task: {"policy_mean": 500.0} for task in tasks}}
+    content["aggregate"] = aggregate(specs, {task: {"0": {"returns": [400.0, 600.0]}} for task in tasks})
+    text = aggregate_text(content)
+    assert text.startswith(left) and text.count("\n") == 0 and "IQM" not in text and "undefined" not in text
+    two = {"0": {"returns": [4.0]}, "1": {"returns": [6.0]}}
+    content["aggregate"] = aggregate(specs, dict.fromkeys(tasks, two))
+    assert "IQM" in aggregate_text(content)  # of two policies
 
 
 def test_damaged_results():

@@ -1,7 +1,7 @@
 import pytest
 
 from pwm.runtime import progress as module
-from pwm.runtime.progress import Progress, clock, progress
+from pwm.runtime.progress import Phase, Progress, clock, progress
 
 
 class Unread:
@@ -72,3 +72,50 @@ def test_terminal_shows_a_bar(capsys, monkeypatch):
 
 def test_clock():
     assert [clock(s) for s in (-1, 0.4, 65, 3665)] == ["0:00", "0:00", "1:05", "1:01:05"]
+
+
+def test_steps_that_are_dropped_do_not_count(capsys, time):
+    with progress("Films", total=3) as p:
+        time.now += 1.0
+        p.advance()
+        p.drop(2)
+    assert capsys.readouterr().out == "Films: 1/1  1/s  0:01 elapsed  0:00 left\n"
+    with progress("Films", total=3) as p:
+        p.drop(3)
+    assert capsys.readouterr().out == ""
+
+
+# Imitation is fast: 10 steps per second. The other two take a second, and cost eight times as much by formula.
+PHASES = (Phase("imitation", 100, 1.0), Phase("critics", 5, 8.0), Phase("imagination", 20, 8.0))
+
+
+def test_phases_are_named_and_the_time_left_foresees_their_costs(time):
+    with progress("Policies", 125, phases=PHASES) as bar:
+        for _ in range(50):
+            time.now += 0.1
+            bar.advance()
+        assert bar.facts(time.now - 100.0) == "50/125  imitation 50/100  10/s  0:05 elapsed  0:25 left"
+        for _ in range(50):
+            time.now += 0.1
+            bar.advance()
+        # No step of the next phase yet: its cost is that of the formula.
+        assert bar.facts(time.now - 100.0) == "100/125  critics 0/5  0/s  0:10 elapsed  0:20 left"
+        time.now += 1.0
+        bar.advance()
+        assert bar.facts(time.now - 100.0) == "101/125  critics 1/5  1/s  0:11 elapsed  0:24 left"  # as it turns out
+        for _ in range(24):
+            time.now += 1.0
+            bar.advance()
+        assert bar.facts(time.now - 100.0) == "125/125  imagination 20/20  1/s  0:35 elapsed  0:00 left"
+
+
+@pytest.mark.parametrize(
+    ("done", "named"),
+    [(0, "imitation 0/100"), (100, "critics 0/5"), (110, "imagination 5/20"), (125, "imagination 20/20")],
+)
+def test_a_resumed_run_begins_in_its_phase(done, named):
+    assert f"{done}/125  {named}  " in Progress("Policies", 125, done, PHASES).facts(0.0)
+
+
+def test_one_phase_has_no_name():
+    assert "imagination" not in Progress("Policies", 20, 0, (Phase("imitation", 0, 1.0), PHASES[2])).facts(0.0)

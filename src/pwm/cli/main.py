@@ -95,6 +95,14 @@ def _of_the_system(error: OSError) -> str:
     return f"{where}{error.strerror}; check the path, its permissions and free space"
 
 
+def _hint(name: str) -> str:
+    """What to type in place of a command that does not exist."""
+    if "policy" in name or "policies" in name:  # not export-model, which resembles export-policy
+        return "a policy is one file, RUN/policies/TASK/seed0.safetensors, which pwm.load_policy(FILE) opens"
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
+
+
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else "--help"
     odd = next((argument for argument in arguments if _odd(argument)), None)
@@ -109,9 +117,7 @@ def _run(arguments: list[str]) -> int:
         print(f"pwm {__version__}")
         return 0
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
-        raise PWMError(f"{name}: no such command; {hint}")
+        raise PWMError(f"{name}: no such command; {_hint(name)}")
     return importlib.import_module(f"pwm.cli.{name.replace('-', '_')}").main(arguments[1:])
 
 

@@ -146,6 +146,7 @@ class _Evaluation:
             print(f"Films: skipped {len(first) - len(todo)} of {len(first)}, made before")
         if not todo:
             return
+        without: dict[str, list[str]] = {}
         with self.clock.stage("films"), progress("Films", len(todo)) as bar:
             for task in todo:
                 member = first[task]
@@ -154,7 +155,13 @@ class _Evaluation:
                 note = write_film(path, member.spec, member.policy.act, self.seeds[0], seconds)
                 entry |= {"film": None if note else {"sha256": member.digest}, "film_note": note}
                 self.save()
-                bar.advance(1)
+                if note:
+                    without.setdefault(note, []).append(task)
+                    bar.drop(1)
+                else:
+                    bar.advance(1)
+        for note, missing in without.items():
+            print(f"No film of {', '.join(missing)}: {note}")
 
     def save(self, finished: bool = False) -> None:
         """Write results.json with the results so far; the aggregate over tasks is added when all are there."""

@@ -13,7 +13,7 @@ from pwm.learning.budget import Budget
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
 from pwm.runtime.metrics import MetricsLog
-from pwm.runtime.progress import progress
+from pwm.runtime.progress import Phase, progress
 
 
 class Learner(Protocol):
@@ -50,6 +50,7 @@ def train(
     shown: Sequence[str] = (),
     steps_per_update: int = 1,
     budget: Budget | None = None,
+    phases: Sequence[Phase] = (),
 ) -> None:
     """Update the learner until it has done `updates` updates or the budget is spent.
 
@@ -68,12 +69,13 @@ def train(
         shown: logged metrics to show in the progress bar, averaged over the members.
         steps_per_update: how much the logged step advances per update.
         budget: time limit.
+        phases: of the updates, for the progress bar, where they differ in speed.
 
     Raises:
         PWMError: a metric is not finite. The checkpoint, if there is one, is from an earlier update.
     """
     owners = members or [(None, None)]
-    with MetricsLog(Path(out)) as log, progress(title, updates, learner.updates) as bar:
+    with MetricsLog(Path(out)) as log, progress(title, updates, learner.updates, phases) as bar:
         log.truncate(phase, learner.updates * steps_per_update, members)
         over = learner.updates >= updates or (budget is not None and budget.spent())
         while not over:

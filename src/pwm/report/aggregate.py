@@ -50,8 +50,8 @@ class Aggregate:
 
 
 def read_aggregate(results: Any, source: str | Path = "results") -> Aggregate | None:
-    """The aggregate in the content of results.json; None if there is none (an older or unfinished evaluation), or if
-    there is only one task and it has no common scale.
+    """The aggregate in the content of results.json; None if there is none (an older or unfinished evaluation), or
+    nothing to aggregate: one task without a common scale, or with one policy.
 
     Raises:
         PWMError: a field is missing or of the wrong kind; the message names it.
@@ -76,6 +76,8 @@ def read_aggregate(results: Any, source: str | Path = "results") -> Aggregate | 
         by_seed = take(entry, "runs", lambda x: isinstance(x, dict) and _is_list(is_number)([*x.values()]), "scores")
         scale = take(entry, "scale", lambda x: isinstance(x, str), "text")
         scores.append(TaskScores(task, scale, [*by_seed.values()], take(entry, "mean", is_number, "a number")))
+    if len(scores) == 1 and len(scores[0].runs) == 1:  # every statistic would be this one number
+        scores, notes = [], [text for text in notes if "is undefined" not in text]
     if not scores and len(results.get("tasks") or {}) == 1:
         return None
     statistics: dict[str, tuple[float, dict[str, Interval | None]]] = {}

@@ -129,6 +129,12 @@ class PolicyConfig(Ranged):
         """Number of all updates, imitation and imagination."""
         return self.behaviour_updates + self.updates
 
+    @property
+    def phases(self) -> dict[str, int]:
+        """Number of updates of each phase, in order: "imitation", "critics" (alone), "imagination"."""
+        critics = min(self.critic_warmup, self.updates)
+        return {"imitation": self.behaviour_updates, "critics": critics, "imagination": self.updates - critics}
+
 
 PRESETS: dict[str, PolicyConfig] = {
     "as_paper": PolicyConfig(),

@@ -46,6 +46,21 @@ def policy_update_flops(
     return members * (total + config.critics * critics)
 
 
+def phase_flops(model: WorldModelConfig, config: PolicyConfig, observation_dim: int, action_dim: int) -> dict[str, int]:
+    """FLOP of the matrix products of one member's update, in each of `config.phases`.
+
+    Imitation has B = behaviour_batch rows: encoder forward; actor forward, weight gradients, and input gradients above
+    the first layer. Critics alone skip the actor's gradients, which measures as a few per cent less.
+    """
+    z, batch = model.latent_dim, config.behaviour_batch
+    actor = (z, *config.actor_units, action_dim)
+    imitation = mlp_flops(batch, (observation_dim, *model.encoder_units, z))
+    imitation += 2 * mlp_flops(batch, actor) + mlp_flops(batch, actor[1:])
+    imagination = policy_update_flops(model, config, 1, observation_dim, action_dim)
+    imagination += imitation if config.behaviour_weight > 0 else 0
+    return {"imitation": imitation, "critics": imagination, "imagination": imagination}
+
+
 def action_flops(
     model: WorldModelConfig, config: PolicyConfig, rows: int, observation_dim: int, action_dim: int
 ) -> int:
@@ -104,18 +119,13 @@ def estimate_learn(
 
     Every phase of learning is measured separately. The fleets are temporary, and the world model does not change.
     """
-    imagined = config.behaviour_updates + config.critic_warmup
-    phases = {
-        "imitation": (0, config.behaviour_updates),
-        "critics": (config.behaviour_updates, min(config.critic_warmup, config.updates)),
-        "imagination": (imagined, max(config.updates - config.critic_warmup, 0)),
-    }
-    seconds, words = 0.0, []
-    for phase, (first, updates) in phases.items():
+    seconds, words, first = 0.0, [], 0
+    for phase, updates in config.phases.items():
         if updates:
             points = timed(_updates(model, store, members, config, device, first), len(members), device, start=1)
             seconds += updates * at(points, len(members))
             words.append(f"{phase}, {describe(points, 'policies')}")
+        first += updates
     return Estimate(seconds, learn_bytes(model, store, members, config), f"updates of {'; '.join(words)}")
 
 

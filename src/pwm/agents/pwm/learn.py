@@ -10,11 +10,13 @@ import torch
 from pwm.acting.policy_file import check_free, load_policy, policy_path
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.deployed import Policy, export_policies
+from pwm.agents.pwm.estimate import phase_flops
 from pwm.agents.pwm.learner import FleetLearner
 from pwm.data.store import EpisodeStore
 from pwm.learning.loop import train
 from pwm.runtime.errors import PWMError
 from pwm.runtime.files import PathLike
+from pwm.runtime.progress import Phase
 from pwm.runtime.random import key_of
 from pwm.world_model.model import WorldModel
 
@@ -51,6 +53,7 @@ def learn(
         check_free(files)
     if learner.updates >= config.total_updates and all(file.exists() for file in files):
         return [load_policy(file, device) for file in files]
+    costs = phase_flops(model.config, config, model.observation_dim, model.action_dim)
     train(
         learner,
         config.total_updates,
@@ -64,6 +67,7 @@ def learn(
         "actor_learning_rate and critic_learning_rate into another --out{kept}",
         members=members,
         shown=("imagined_return", "behaviour_loss"),
+        phases=[Phase(name, updates, float(costs[name])) for name, updates in config.phases.items()],
     )
     policies = export_policies(learner)
     for policy, file in zip(policies, files, strict=True):
