@@ -208,6 +208,19 @@ def test_an_interrupted_evaluation_keeps_what_it_has(run, tasks, monkeypatch, ca
     capsys.readouterr()
     assert evaluate_run(run, 2, film_seconds=0)["tasks"] == whole["tasks"]
     assert len(made) == count + 2 and "toy-a seed 0" in capsys.readouterr().out
+    assert [line["task"] for line in read_metrics(run)] == ["toy-a", "toy-b"]  # though each was measured twice
+
+
+def test_lines_of_fewer_updates_stay(run, tasks):
+    evaluate_run(run, 2, film_seconds=0)
+    policy = untrained_policy("toy-a", 3, 2, 0, weights=1)
+    policy.about["updates"] = 9
+    policy.save(policy_path(run, "toy-a", 0))
+    for _ in range(2):
+        (run / "results.json").unlink()
+        evaluate_run(run, 2, film_seconds=0)
+    lines = [(line["task"], line["step"]) for line in read_metrics(run)]
+    assert lines == [("toy-a", 7), ("toy-a", 9), ("toy-b", 7)]
 
 
 def test_several_seeds_are_strata(run, tasks):

@@ -85,13 +85,14 @@ def test_a_missing_run_is_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_temporary_files_of_killed_commands_are_removed(tmp_path):
+@pytest.mark.parametrize("kind", [FolderLock, StoreWriter])
+def test_temporary_files_of_killed_commands_are_removed(tmp_path, kind):
     run = tmp_path / "run"
     (run / "policies").mkdir(parents=True)
     for name in (".run.json.0a1b2c3d.tmp", "policies/.seed0.safetensors.01234567.tmp", "mine.tmp", ".notes.tmp"):
         (run / name).write_bytes(b"half")
-    with alone_in(run):
-        assert sorted(p.name for p in run.rglob("*.tmp")) == [".notes.tmp", "mine.tmp"]
+    kind(run)
+    assert sorted(p.name for p in run.rglob("*.tmp")) == [".notes.tmp", "mine.tmp"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -75,10 +75,12 @@ def test_tensorboard_holds_the_same_numbers(tmp_path):
     with MetricsLog(tmp_path) as log:
         log.write("policy", 1, {"value": 5.0}, task="cup-catch", seed=2)
         log.write("policy", 2, {"value": 6.0}, task="cup-catch", seed=2)
-        log.truncate("policy", 1)
+        log.write("policy", 2, {"value": 8.0}, task="cup-catch", seed=3)
+        log.truncate("policy", 1, [("cup-catch", 2)])
         log.write("policy", 2, {"value": 7.0}, task="cup-catch", seed=2)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "policy")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("cup-catch/seed2/value")] == [(1, 5.0), (2, 7.0)]
+    assert [(e.step, e.value) for e in events.Scalars("cup-catch/seed3/value")] == [(2, 8.0)]
 
 
 def test_missing_tensorboard_is_no_failure(tmp_path, monkeypatch):

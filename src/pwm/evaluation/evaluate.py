@@ -32,6 +32,7 @@ from pwm.tasks.vector import in_simulator
 
 Simulator = Literal["task", "trained"]
 """Whether policies are evaluated with the task's own simulator settings, or with those that they were trained with."""
+PHASE = "evaluation"
 MAX_ENVIRONMENTS = 64
 """Most environments alive at the same time; each takes some megabytes."""
 
@@ -126,6 +127,9 @@ class _Evaluation:
             MetricsLog(self.run) as log,
             open_workers(workers, list(self.specs.values()), MAX_ENVIRONMENTS, agent_steps) as pool,
         ):
+            for updates in {_updates(member) for member in todo}:  # lines whose results a killed evaluation never saved
+                same = [(m.spec.id, m.policy.seed) for m in todo if _updates(m) == updates]
+                log.truncate(PHASE, updates - 1, same)
             for group in _split(tasks, size):
                 scores = self._play(group, lambda seeds, first, g=group: random_policy(g, seeds), bar, pool)
                 self.random |= {spec.id: own for spec, own in zip(group, scores)}
@@ -212,12 +216,12 @@ class _Evaluation:
         return self._parts(specs) * max(spec.episode_length for spec in specs)
 
     def _keep(self, member: _Member, scores: Scores, log: MetricsLog) -> None:
-        task, seed, updates = member.spec.id, member.policy.seed, member.policy.about.get("updates", 0)
+        task, seed = member.spec.id, member.policy.seed
         self.scores[task, seed] = {"sha256": member.digest, "mean": float(np.mean(scores["returns"]))} | scores
         values = {"return": float(np.mean(scores["returns"]))}
         values["random_return"] = float(np.mean(self.random[task]["returns"]))
         values |= {name: float(np.mean(scores[name])) for name in ("success", "success_any") if name in scores}
-        log.write("evaluation", updates, values, task, seed)
+        log.write(PHASE, _updates(member), values, task, seed)
 
     def _film_path(self, task: str) -> Path:
         return self.run / "films" / f"{task}.webp"
@@ -236,6 +240,10 @@ def _member(path: Path, device: torch.device | str, ranges: Mapping[str, tuple[f
     if ours != theirs:
         raise PWMError(f"{path}: made for (observation, action) sizes {ours}, but task {spec.id} has {theirs}")
     return _Member(policy, sha256(path), spec)
+
+
+def _updates(member: _Member) -> int:
+    return member.policy.about.get("updates", 0)
 
 
 def _simulators(members: Sequence[_Member], simulator: Simulator) -> dict[str, EnvironmentConfig]:

@@ -31,6 +31,8 @@ _held: dict[Path, int] = {}
 class FolderLock:
     """The right to write to a folder, which is made if it is missing; released by `release`, or when the process ends.
 
+    Whoever gets it removes the temporary files of killed writers.
+
     Raises:
         PWMError: another writer holds it (its process, host and start are named), or the folder cannot be written to.
     """
@@ -41,6 +43,9 @@ class FolderLock:
         self._made = [p for p in (self.path.parent, *self.path.parent.parents) if not p.exists()]
         try:
             self._acquire()
+            for path in self.path.parent.rglob(".*.tmp"):
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
         except OSError as error:
             self.release()
             raise cannot_write(folder, error) from error
@@ -101,7 +106,7 @@ def _same(file: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def alone_in(run: PathLike) -> Iterator[None]:
-    """Lock a run folder, and remove the temporary files of killed commands; calls within this one share the lock.
+    """Lock a run folder; calls within this one share the lock.
 
     Raises:
         PWMError: see `FolderLock`.
@@ -117,9 +122,6 @@ def alone_in(run: PathLike) -> Iterator[None]:
     lock = FolderLock(run)
     _held[key] = 1
     try:
-        for path in Path(run).rglob(".*.tmp"):
-            if _TEMPORARY.fullmatch(path.name):
-                path.unlink(missing_ok=True)
         yield
     finally:
         del _held[key]

@@ -31,6 +31,7 @@ class MetricsLog:
         self._tensorboard = tensorboard
         self._writers: dict[str, Any] = {}
         self._purge_step: dict[str, int] = {}
+        self._again: dict[str, list[dict[str, Any]]] = {}
         self._open()
         self._seconds_before = max((line.get("wall_seconds", 0.0) for line in read_metrics(self.folder)), default=0.0)
         self._start = time.perf_counter()
@@ -47,18 +48,12 @@ class MetricsLog:
                 raise ValueError(f"{name!r} cannot name a value; it is a field of every line")
             line[name] = float(value)
         try:
-            self._append(phase, step, line, values)
+            self._file.write(to_json(line).encode() + b"\n")
+            self._file.flush()
+            if (writer := self._tensorboard_writer(phase)) is not None:
+                _add_scalars(writer, line)
         except OSError as error:
             raise cannot_write(self._path, error) from error
-
-    def _append(self, phase: str, step: int, line: dict[str, Any], values: Collection[str]) -> None:
-        self._file.write(to_json(line).encode() + b"\n")
-        self._file.flush()
-        task, seed = line.get("task"), line.get("seed")
-        if (writer := self._tensorboard_writer(phase)) is not None:
-            where = "".join(f"{part}/" for part in (task, None if seed is None else f"seed{seed}") if part)
-            for name in values:
-                writer.add_scalar(where + name, line[name], step)
 
     def truncate(self, phase: str, step: int, members: Collection[tuple[str, int]] | None = None) -> None:
         """Drop the lines of `phase` after `step`, all or those of the (task, seed) in `members`; a resumed run writes
@@ -77,7 +72,9 @@ class MetricsLog:
         self._open()
         if phase in self._writers:
             self._writers.pop(phase).close()
-        self._purge_step[phase] = step + 1
+        first = self._purge_step[phase] = min(step + 1, self._purge_step.get(phase, step + 1))
+        # TensorBoard drops those of other members too.
+        self._again[phase] = [line for line in kept if line.get("phase") == phase and line.get("step", 0) >= first]
 
     def close(self) -> None:
         """Flush and close all files."""
@@ -115,7 +112,17 @@ class MetricsLog:
             _silence_event_writers()
             folder = str(self.folder / "tensorboard" / phase)
             self._writers[phase] = SummaryWriter(folder, purge_step=self._purge_step.pop(phase, None))
+            for line in self._again.pop(phase, ()):
+                _add_scalars(self._writers[phase], line)
         return self._writers[phase]
+
+
+def _add_scalars(writer: Any, line: dict[str, Any]) -> None:
+    task, seed = line.get("task"), line.get("seed")
+    where = "".join(f"{part}/" for part in (task, None if seed is None else f"seed{seed}") if part)
+    for name, value in line.items():
+        if name not in _RESERVED:
+            writer.add_scalar(where + name, value, line["step"])
 
 
 def _silence_event_writers() -> None:
