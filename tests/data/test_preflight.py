@@ -133,3 +133,21 @@ def test_data_are_compared_with_the_registered_task(found):
 def test_of_many_findings_the_first_are_shown():
     lines = as_lines([Finding(f"t{k}", "rewards", "x") for k in range(40)])
     assert lines[0] == "note: t0: x" and lines[-1] == "note: and 28 more; run.json and the report have all"
+
+
+def test_returns_that_depend_on_the_start(tmp_path):
+    """A cart that starts near its goal or far from it: whatever it does, its return says where it started."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "store"
+    with StoreWriter(path) as writer:
+        writer.add_task("cart", 1, 1, STEPS, 1)
+        for k in range(40):
+            x = [rng.uniform(-0.2, 0.2) if k % 2 else rng.choice([-1, 1]) * rng.uniform(2, 3)]
+            actions = rng.uniform(-1, 1, STEPS)
+            for action in actions:
+                x.append(x[-1] + 0.1 * action)
+            writer.add_episode("cart", np.array(x)[:, None], actions[:, None], -np.abs(x[1:]))
+    [finding] = [f for f in preflight(open_store(path)) if f.about == "starts"]
+    assert (
+        "where an episode starts explains 9" in finding.text and "ten best episodes had the best starts" in finding.text
+    )

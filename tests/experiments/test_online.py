@@ -36,7 +36,12 @@ def test_parts_are_added_in_order_and_not_run_again(tmp_path, monkeypatch):
     assert [len(point) for point in entry["curve"]] == [4] and 0 <= entry["curve"][-1][1] <= entry["cpu_minutes"]
     both = record["runs"]["both"][0]
     assert list(both["tasks"]) == ["toy-a", "toy-b"] and both["rounds"]["gate"] == 1.0
-    assert "| toy-a | toy-a | 1 | 4 |" in page and "| 1: yes |" in page and "| 1e+09: no |" in page and "TD-MPC2 2 |" in page
+    assert (
+        "| toy-a | toy-a | 1 | 4 |" in page
+        and "| 1: yes |" in page
+        and "| 1e+09: no |" in page
+        and "TD-MPC2 2 |" in page
+    )
     assert (tmp_path / "online.png").stat().st_size > 1000
     monkeypatch.setattr(online, "run_part", None)
     assert run(tmp_path) == (record, page)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pwm.data.lucky_starts import explained_by_start
 from pwm.data.moments import EPISODES, constant, moments, resolution
 from pwm.data.store import EpisodeStore, TaskEpisodes
 from pwm.runtime.config import to_dict
@@ -20,6 +21,7 @@ _COMFORTABLE = 10.0  # scaled rewards reach this at most, and a tenth of it at l
 _CROWDED = 0.2  # rewards within this fraction of a bin are not told apart by a short training
 _ROUNDING = 100.0  # deviations below so many steps of float32 are named
 _AT_BOUND = 0.999
+_LUCKY = 0.5  # share of the returns' variance that starts explain, from which it is named
 _SHOWN = 12
 _LONG = 10**7  # transitions that take seconds
 
@@ -91,7 +93,7 @@ def preflight(
 ) -> list[Finding]:
     """Everything about the data of these tasks (by default all) that does not fit what training assumes.
 
-    Rewards and terminations are all read; of observations and actions, at most 256 episodes per task.
+    Rewards and terminations are all read; of observations and actions, at most 500 episodes per task.
     """
     found, chosen = [], list(tasks or store.tasks)
     long = sum(int(store[task].offsets[-1]) for task in chosen) > _LONG
@@ -104,6 +106,7 @@ def preflight(
                 "actions": _actions(data),
                 "terminations": _terminations(data, assumed),
                 "horizon": _horizon(data, assumed),
+                "starts": _starts(store, task),
             }
             found += [Finding(task, about, text) for about, texts in lines.items() for text in texts]
             found += against_task({"id": task} | {name: getattr(data, name) for name in _COMPARED})
@@ -275,6 +278,15 @@ def _horizon(data: TaskEpisodes, assumed: Assumptions) -> Iterator[str]:
         f"{int(short.sum()):,} of {len(lengths):,} episodes ({share:.1%} of the steps) are shorter than the horizon of "
         f"{assumed.horizon} and left out; --horizon {int(lengths.min())} takes all"
     )
+
+
+def _starts(store: EpisodeStore, task: str) -> Iterator[str]:
+    share = explained_by_start(store, task)
+    if share >= _LUCKY:
+        yield (
+            f"where an episode starts explains {share:.0%} of the differences between returns: the ten best episodes had "
+            "the best starts, and their mean is no measure of skill; compare policies from the same starts"
+        )
 
 
 def _entries(mask: np.ndarray) -> str:

@@ -45,6 +45,15 @@ RUNS = {
     "walker-walk, larger batches": Run(
         ("walker-walk",), 150, (900,), 30, training={"batch_size": 256}, learning={"critic_passes": 2}
     ),
+    "walker-walk, falling steps": Run(
+        ("walker-walk",),
+        150,
+        (900,),
+        30,
+        training={"batch_size": 256},
+        learning={"critic_passes": 2},
+        rounds={"falling_rates": True},
+    ),
     "walker-walk, rollouts of 16": Run(("walker-walk",), 60, learning={"horizon": 16}),
     "walker-walk, newest kept": Run(("walker-walk",), 150, rounds={"gate": 1.0}),
     "cheetah-run": Run(("cheetah-run",), 200),
