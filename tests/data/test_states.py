@@ -54,6 +54,22 @@ def test_weighted_episodes_and_errors(store):
         StateSource(store, ["other"])
 
 
+def test_weighted_transitions(store):
+    weights = np.array([1.0, 0.0, 3.0, 0.0, 0.0, 0.0, 4.0, 0.0, 0.0])
+    source = StateSource(store, ["narrow"], weights={"narrow": weights}, early=0.5)
+    observations, actions = source.gather(torch.cat((grid(1, 400), grid(1, 400)), dim=1))
+    early, late = observations[0, :400, 0].numpy(), observations[0, 400:, 0].numpy()
+    assert np.unique(early, return_counts=True)[0].tolist() == [1000, 1200]
+    assert np.unique(early, return_counts=True)[1].tolist() == [80, 320]
+    values, counts = np.unique(late, return_counts=True)
+    assert values.tolist() == [1000, 1002, 1200] and counts.tolist() == [50, 150, 200]
+    assert torch.equal(actions[0, :, 0] * SCALE, observations[0, :, 0] + 0.25)
+    ends = source.gather(torch.tensor([[1.0, 0.0, 0.0, 1.0]]))[0][0, :, 0]
+    assert ends.tolist() == [1200, 1000, 1000, 1200]
+    with pytest.raises(PWMError, match="narrow: weights"):
+        StateSource(store, ["narrow"], weights={"narrow": np.zeros(9)})
+
+
 def test_rank_weights_prefer_high_returns(store):
     assert store.returns("narrow").tolist() == [5012.5, 1100.5, 3604.5]
     np.testing.assert_allclose(rank_weights(store, "narrow", 2.0), [1.0, 1 / 9, 4 / 9])

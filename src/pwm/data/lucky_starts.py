@@ -9,6 +9,8 @@ from pwm.data.store import EpisodeStore
 
 MOST_EPISODES = 500
 LEAST_EPISODES = 20
+LUCKY = 0.5
+"""Share from which on the best episodes had luck rather than skill."""
 _RIDGES = 10.0 ** np.arange(-3, 3)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pwm.data.lucky_starts import explained_by_start
+from pwm.data.lucky_starts import LUCKY, explained_by_start
 from pwm.data.moments import EPISODES, constant, moments, resolution
 from pwm.data.store import EpisodeStore, TaskEpisodes
 from pwm.runtime.config import to_dict
@@ -21,7 +21,6 @@ _COMFORTABLE = 10.0  # scaled rewards reach this at most, and a tenth of it at l
 _CROWDED = 0.2  # rewards within this fraction of a bin are not told apart by a short training
 _ROUNDING = 100.0  # deviations below so many steps of float32 are named
 _AT_BOUND = 0.999
-_LUCKY = 0.5  # share of the returns' variance that starts explain, from which it is named
 _SHOWN = 12
 _LONG = 10**7  # transitions that take seconds
 
@@ -282,10 +281,10 @@ def _horizon(data: TaskEpisodes, assumed: Assumptions) -> Iterator[str]:
 
 def _starts(store: EpisodeStore, task: str) -> Iterator[str]:
     share = explained_by_start(store, task)
-    if share >= _LUCKY:
+    if share >= LUCKY:
         yield (
-            f"where an episode starts explains {share:.0%} of the differences between returns: the ten best episodes had "
-            "the best starts, and their mean is no measure of skill; compare policies from the same starts"
+            f"where an episode starts explains {share:.0%} of the differences between returns: the ten best episodes "
+            "had the best starts, and their mean is no measure of skill; compare policies from the same starts"
         )
 
 

@@ -97,9 +97,13 @@ class PolicyConfig(Ranged):
     behaviour_weight: Weight = 0.0
     """Weight of the anchor to the actions of the data's best episodes; 0 in the paper. See docs/recipe.md on its use
     with little data."""
+    behaviour_by: Literal["auto", "return", "advantage"] = "auto"
+    """What the anchor prefers: episodes of high return; or transitions of high advantage, the return to go minus a
+    fitted value of the state. "auto" takes the advantage where starts explain half of the returns or more."""
     behaviour_sharpness: Annotated[float, Range(0, 10**6)] = 4.0
-    """How much the anchor prefers good episodes: they are drawn in proportion to (rank / episodes)^this, where the best
-    has the highest rank. At 4, half of the draws come from the best eighth."""
+    """How much it prefers them. By return, episodes are drawn in proportion to (rank / episodes)^this, where the best
+    has the highest rank: at 4, half of the draws come from the best eighth. By advantage, transitions are drawn in
+    proportion to exp(this / 2 x advantage / its standard deviation)."""
     behaviour_updates: Steps = 0
     """Imitation updates before `updates`, in which only the anchor trains the actor."""
     behaviour_learning_rate: Positive = 1e-3

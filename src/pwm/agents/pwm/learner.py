@@ -14,8 +14,9 @@ from pwm.agents.pwm.actor import FleetActor
 from pwm.agents.pwm.config import PolicyConfig
 from pwm.agents.pwm.critic import FleetCritic
 from pwm.agents.pwm.imagination import ImaginedRollout
+from pwm.agents.pwm.imitation import imitation_weights
 from pwm.agents.pwm.losses import PolicyBatch, actor_loss, alive, behaviour_loss, critic_gradients, critic_targets
-from pwm.data.states import StateSource, rank_weights
+from pwm.data.states import StateSource
 from pwm.data.store import EpisodeStore
 from pwm.learning.optimiser import adam, set_rate
 from pwm.learning.schedules import ReturnScale, average_into, linear_decay
@@ -73,7 +74,7 @@ class FleetLearner:
         self.source = StateSource(store, tasks, device, None, widths, config.early_starts)
         self.good = None
         if config.behaviour_weight > 0.0:
-            weights = {task: rank_weights(store, task, config.behaviour_sharpness) for task in set(tasks)}
+            weights = {task: imitation_weights(model, store, task, config) for task in dict.fromkeys(tasks)}
             self.good = StateSource(store, tasks, device, weights, widths, config.early_starts)
         keys = [[random.key_of(s, t, role) for s, t in zip(seeds, self.tasks, strict=True)] for role in _ROLES]
         z = model.config.latent_dim
@@ -269,10 +270,13 @@ def fleet_description(
     model: WorldModel, store: EpisodeStore, members: Iterable[tuple[str, int]], config: PolicyConfig
 ) -> dict:
     """What identifies a fleet's training: members, settings, data, and a digest of the world model."""
+    policy = {name: value for name, value in to_dict(config).items() if name not in _FREE}
+    if policy["behaviour_by"] == "auto":  # checkpoints from before there was a choice go on
+        del policy["behaviour_by"]
     return {
         "kind": CHECKPOINT_KIND,
         "members": [list(member) for member in members],
-        "policy": {name: value for name, value in to_dict(config).items() if name not in _FREE},
+        "policy": policy,
         "data": store.fingerprint(),
         "world model": digest(model.state_dict()),
     }
